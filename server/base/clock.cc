@@ -1,0 +1,13 @@
+#include "server/base/clock.h"
+
+#include <ctime>
+
+namespace latchkey::base {
+
+BootTime SystemClock::BootNow() const {
+  timespec now{};
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  return BootTime::FromNanoseconds(int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec);
+}
+
+}  // namespace latchkey::base

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+// The one error catalogue: every failure a caller can see is a named function here, which fixes its code, its reason
+// (UPPER_SNAKE, google.rpc.ErrorInfo.reason) and its wording. No function takes a key string or a secret.
+namespace latchkey::errors {
+
+// What an error of the catalogue carries beside code and message.
+struct Detail {
+  std::string reason;
+  // The wrong field's full path and what was wanted; "" if the error is not a field's.
+  std::string field;
+  std::string wanted;
+  // How long to wait before trying again; zero if waiting does not help.
+  absl::Duration retry_after = absl::ZeroDuration();
+  // For programs: values that the message mentions.
+  std::map<std::string, std::string> metadata;
+};
+
+// The detail of a status made here; nullopt for any other.
+std::optional<Detail> DetailOf(const absl::Status& status);
+// Its reason, "" if it has none.
+std::string ReasonOf(const absl::Status& status);
+
+// --- The request is wrong: INVALID_ARGUMENT, with the field's path and what was wanted. ---
+absl::Status FieldInvalid(const std::string& field, const std::string& wanted);            // FIELD_INVALID
+absl::Status FieldRequired(const std::string& field, const std::string& wanted);           // FIELD_REQUIRED
+absl::Status FieldNotSupported(const std::string& field);                                  // FIELD_NOT_SUPPORTED
+absl::Status MaskPathInvalid(const std::string& path, const std::string& mutable_fields);  // MASK_PATH_INVALID
+absl::Status RoleUnknown(const std::string& field, const std::string& role,
+                         const std::string& organization);  // ROLE_UNKNOWN
+absl::Status PageTokenInvalid();                            // PAGE_TOKEN_INVALID
+
+// --- Who is calling. ---
+absl::Status CredentialsMissing();                              // UNAUTHENTICATED CREDENTIALS_MISSING
+absl::Status CredentialsInvalid();                              // UNAUTHENTICATED CREDENTIALS_INVALID: never says why
+absl::Status PermissionMissing(const std::string& permission);  // PERMISSION_DENIED PERMISSION_MISSING
+
+// --- The ceiling: PERMISSION_DENIED. ---
+// `role` holds a permission that the caller (or, on update, the key's creator) does not.
+absl::Status RoleExceedsCreator(const std::string& role);  // ROLE_EXCEEDS_CREATOR
+// The caller's key expires at `limit`, what it grants would outlive it.
+absl::Status ExpiryExceedsCreator(absl::Time limit);  // EXPIRY_EXCEEDS_CREATOR
+
+// --- Resources. ---
+absl::Status KeyNotFound(const std::string& name);           // NOT_FOUND KEY_NOT_FOUND
+absl::Status OrganizationNotFound(const std::string& name);  // NOT_FOUND ORGANIZATION_NOT_FOUND
+absl::Status OrganizationExists(const std::string& name);    // ALREADY_EXISTS ORGANIZATION_EXISTS
+absl::Status RequestReplayed(const std::string& name);       // ALREADY_EXISTS REQUEST_REPLAYED, metadata "name"
+absl::Status EtagMismatch(const std::string& name);          // ABORTED ETAG_MISMATCH
+absl::Status KeyDeleted(const std::string& name);            // FAILED_PRECONDITION KEY_DELETED
+absl::Status LastOwner(const std::string& organization);     // FAILED_PRECONDITION LAST_OWNER
+absl::Status DescendantsExceed(int count);                   // FAILED_PRECONDITION DESCENDANTS_EXCEED_CREATOR
+absl::Status AlreadyBootstrapped();                          // FAILED_PRECONDITION ALREADY_BOOTSTRAPPED
+
+// --- Could not decide: try again. ---
+absl::Status DatabaseUnavailable();                     // UNAVAILABLE DATABASE_UNAVAILABLE
+absl::Status OutcomeUnknown();                          // UNAVAILABLE OUTCOME_UNKNOWN: the commit is in doubt
+absl::Status LeaseExpired();                            // UNAVAILABLE LEASE_EXPIRED
+absl::Status KeyRingLacks(const std::string& what);     // UNAVAILABLE KEY_RING_LACKS_ID
+absl::Status ShuttingDown();                            // UNAVAILABLE SHUTTING_DOWN
+absl::Status HashPoolFull(absl::Duration retry_after);  // RESOURCE_EXHAUSTED HASH_POOL_FULL
+absl::Status WorkersBusy(absl::Duration retry_after);   // RESOURCE_EXHAUSTED WORKERS_BUSY
+absl::Status Contended();                               // ABORTED CONTENDED: lock waits and retries ran out
+absl::Status DeadlineExceeded();                        // DEADLINE_EXCEEDED DEADLINE_EXCEEDED
+
+// --- Ours. The text is for the log; callers see a fixed sentence. ---
+absl::Status Internal(const std::string& for_the_log);  // INTERNAL INTERNAL
+
+}  // namespace latchkey::errors

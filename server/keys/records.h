@@ -1,0 +1,129 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "client/core/secret.h"
+
+// The domain's value types: what storage keeps, what the log carries, what the index shows. No secrets: a key's hash
+// travels only in NewSecret and StoredSecret.
+namespace latchkey::keys {
+
+// "Never" for the times below: an end that does not come.
+inline absl::Time Never() { return absl::InfiniteFuture(); }
+
+// Why a key was deleted, with the numbers of latchkey.v1.Reason. A higher one is stronger only in the sense of
+// StrongerReason().
+enum class DeleteReason { kUnspecified = 0, kUnused = 1, kRotated = 2, kCompromised = 3, kOwnerLeft = 4 };
+
+// One secret of a key.
+struct SecretVersion {
+  int32_t id = 1;
+  absl::Time created_at;
+  absl::Time expires_at = Never();  // End of an overlap after a rotation.
+  friend bool operator==(const SecretVersion&, const SecretVersion&) = default;
+};
+
+struct KeyRecord {
+  std::string organization;
+  std::string kid;
+  std::string display_name;
+  std::string description;
+  std::string role;   // Role id in `organization`.
+  std::string owner;  // Free text.
+  std::map<std::string, std::string> labels;
+  std::string key_hint;
+  std::string creator;      // A key's resource name, or "bootstrap".
+  std::string creator_kid;  // "" for bootstrap.
+  absl::Time created_at;
+  absl::Time updated_at;
+  absl::Time expires_at = Never();
+  absl::Time deleted_at = Never();  // Never() = live.
+  absl::Time purge_at = Never();
+  DeleteReason delete_reason = DeleteReason::kUnspecified;
+  std::vector<SecretVersion> versions;  // Oldest first.
+  int64_t revision = 0;                 // Set by the store.
+
+  bool deleted() const { return deleted_at != Never(); }
+  friend bool operator==(const KeyRecord&, const KeyRecord&) = default;
+};
+
+struct OrganizationRecord {
+  std::string id;
+  std::string display_name;
+  absl::Time created_at;
+  absl::Time updated_at;
+  absl::Time deleted_at = Never();
+  int64_t revision = 0;
+
+  bool deleted() const { return deleted_at != Never(); }
+  friend bool operator==(const OrganizationRecord&, const OrganizationRecord&) = default;
+};
+
+// A custom role; built-in ones are in built_in_roles.h and never stored.
+struct RoleRecord {
+  std::string organization;
+  std::string id;
+  std::string display_name;
+  std::string description;
+  std::string documentation_uri;
+  std::vector<std::string> permissions;  // Normalised.
+  absl::Time created_at;
+  absl::Time updated_at;
+  bool removed = false;  // In a log row only: the role is gone.
+  int64_t revision = 0;
+  friend bool operator==(const RoleRecord&, const RoleRecord&) = default;
+};
+
+// A secret version about to be stored: the Argon2id hash in PHC form with the ids of what made it.
+struct NewSecret {
+  int32_t version = 1;
+  std::string hash;       // PHC string; secret-derived: never logged.
+  std::string pepper_id;  // Key ring id.
+};
+
+// A stored one.
+struct StoredSecret {
+  int32_t version = 1;
+  std::string hash;
+  std::string pepper_id;
+};
+
+// Who did what, kept in the change log beside the after-image.
+struct Audit {
+  std::string principal;  // The caller's key resource name, or "bootstrap".
+  std::string peer;       // The caller's address.
+  std::string method;     // "latchkey.v1.KeyAdmin/CreateKey".
+  std::string request_id;
+  std::string server;  // Which server.
+};
+
+// One mutation: the after-image of exactly one of the three. A new key comes with its secret.
+struct Change {
+  std::optional<KeyRecord> key;
+  std::optional<OrganizationRecord> organization;
+  std::optional<RoleRecord> role;
+  std::optional<NewSecret> new_secret;  // With `key` only.
+  std::string body;                     // What the log keeps, byte for byte: EncodeBody of the above.
+};
+
+// A row of the change log.
+struct LogRow {
+  int64_t rev = 0;
+  absl::Time at;  // Microseconds.
+  std::string body;
+  std::string chain;  // 32 bytes: SHA-256(previous ‖ be64(rev) ‖ be64(at µs) ‖ be32(len) ‖ body).
+};
+
+// A position in the log together with the history it belongs to.
+struct LogPosition {
+  int64_t rev = 0;
+  std::string chain;  // 32 bytes; "" only before the first load.
+};
+
+}  // namespace latchkey::keys

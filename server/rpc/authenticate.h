@@ -1,0 +1,24 @@
+#pragma once
+
+#include <grpcpp/support/string_ref.h>
+
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "server/keys/key_verifier.h"
+#include "server/keys/principal.h"
+
+namespace latchkey::rpc {
+
+// The key string of the one `authorization: Bearer <key string>` header (scheme in any case). CREDENTIALS_MISSING
+// without a header; CREDENTIALS_INVALID for several, for a comma-joined one and for another scheme. A view into
+// `metadata`.
+absl::StatusOr<std::string_view> BearerOf(const std::multimap<grpc::string_ref, grpc::string_ref>& metadata);
+
+// Who a verdict shows. Anything but ALLOWED is CREDENTIALS_INVALID and never says why; an error (could not decide)
+// stays that error: an outage must not look like a bad key.
+absl::StatusOr<keys::Principal> PrincipalOf(const absl::StatusOr<keys::Verdict>& verdict, const std::string& peer);
+
+}  // namespace latchkey::rpc

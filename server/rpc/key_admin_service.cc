@@ -1,0 +1,163 @@
+#include "server/rpc/key_admin_service.h"
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "server/base/errors.h"
+#include "server/keys/built_in_roles.h"
+#include "server/rpc/convert.h"
+
+namespace latchkey::rpc {
+namespace {
+
+constexpr absl::Duration kBusyRetryAfter = absl::Milliseconds(250);
+
+constexpr Method kCreateKey = {"latchkey.v1.KeyAdmin/CreateKey", keys::kKeysCreate, true};
+constexpr Method kGetKey = {"latchkey.v1.KeyAdmin/GetKey", keys::kKeysRead, false};
+constexpr Method kListKeys = {"latchkey.v1.KeyAdmin/ListKeys", keys::kKeysRead, false};
+constexpr Method kUpdateKey = {"latchkey.v1.KeyAdmin/UpdateKey", keys::kKeysUpdate, true};
+constexpr Method kDeleteKey = {"latchkey.v1.KeyAdmin/DeleteKey", keys::kKeysDelete, true};
+constexpr Method kListRoles = {"latchkey.v1.KeyAdmin/ListRoles", keys::kRolesRead, false};
+constexpr Method kCreateOrganization = {"latchkey.v1.KeyAdmin/CreateOrganization", keys::kOrganizationsCreate, true};
+constexpr Method kGetOrganization = {"latchkey.v1.KeyAdmin/GetOrganization", keys::kOrganizationsRead, false};
+constexpr Method kListOrganizations = {"latchkey.v1.KeyAdmin/ListOrganizations", keys::kOrganizationsRead, false};
+
+}  // namespace
+
+grpc::ServerUnaryReactor* KeyAdminService::Run(grpc::CallbackServerContext* context, const Method& method,
+                                               Handler handler) {
+  const auto call = std::make_shared<Call>(*context, method, parts_.security_log);
+  grpc::ServerUnaryReactor* const reactor = call->reactor();
+  keys::KeyVerifier& verifier = parts_.verifier;
+
+  const std::optional<absl::Status> known = Guarded([&] { return call->AuthenticateFromMemory(verifier); });
+  std::shared_ptr<const keys::HashPool::Ticket> ticket;
+  if (known.has_value() && !known->ok()) {
+    call->Complete(*known);
+    return reactor;
+  }
+  if (!known.has_value()) {
+    absl::StatusOr<keys::HashPool::Ticket> admitted = verifier.hashes().Admit(call->HashPatience(parts_.hash_patience));
+    if (!admitted.ok()) {
+      call->Complete(admitted.status());
+      return reactor;
+    }
+    ticket = std::make_shared<const keys::HashPool::Ticket>(*std::move(admitted));
+  }
+  std::function<void()> job = [call, ticket = std::move(ticket), handler = std::move(handler), &verifier]() mutable {
+    call->Complete(Guarded([&]() -> absl::Status {
+      if (absl::Status wanted = call->StillWanted(); !wanted.ok()) return wanted;
+      if (ticket != nullptr) {
+        const absl::Status status = call->AuthenticateUnproven(verifier, *ticket);
+        ticket.reset();  // CreateKey takes a place of its own.
+        if (!status.ok()) return status;
+      }
+      return handler(*call);
+    }));
+  };
+  if (!parts_.workers.TryRun(job)) call->Complete(errors::WorkersBusy(kBusyRetryAfter));
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* KeyAdminService::CreateKey(grpc::CallbackServerContext* context,
+                                                     const v1::CreateKeyRequest* request,
+                                                     v1::CreateKeyResponse* response) {
+  return Run(context, kCreateKey, [=, this](const Call& call) { return Create(call, *request, response); });
+}
+
+absl::Status KeyAdminService::Create(const Call& call, const v1::CreateKeyRequest& request,
+                                     v1::CreateKeyResponse* response) {
+  const absl::StatusOr<keys::NewKey> wanted = NewKeyOf(request);
+  if (!wanted.ok()) return wanted.status();
+  // Issuing is rare, holds one of few workers while it waits, and would have to be asked for again: it may wait as long
+  // as its caller does.
+  const absl::StatusOr<keys::IssuedKey> issued = parts_.keys.Create(call.caller(), *wanted, call.TimeLeft());
+  if (!issued.ok()) return issued.status();
+  ToProto(issued->key, parts_.keys.DatabaseNow(), response->mutable_key());
+  response->set_key_string(std::string(issued->key_string.Expose()));
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* KeyAdminService::GetKey(grpc::CallbackServerContext* context,
+                                                  const v1::GetKeyRequest* request, v1::Key* response) {
+  return Run(context, kGetKey, [=, this](const Call& call) -> absl::Status {
+    const absl::StatusOr<core::KeyName> name = KeyNameOf(*request);
+    if (!name.ok()) return name.status();
+    const absl::StatusOr<keys::KeyRecord> key = parts_.keys.Get(call.caller(), name->organization, name->kid);
+    if (!key.ok()) return key.status();
+    ToProto(*key, parts_.keys.DatabaseNow(), response);
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* KeyAdminService::ListKeys(grpc::CallbackServerContext* context,
+                                                    const v1::ListKeysRequest* request,
+                                                    v1::ListKeysResponse* response) {
+  return Run(context, kListKeys, [=, this](const Call& call) { return List(call, *request, response); });
+}
+
+grpc::ServerUnaryReactor* KeyAdminService::UpdateKey(grpc::CallbackServerContext* context,
+                                                     const v1::UpdateKeyRequest* request, v1::Key* response) {
+  return Run(context, kUpdateKey, [=, this](const Call& call) -> absl::Status {
+    const absl::StatusOr<keys::KeyEdit> edit = KeyEditOf(*request);
+    if (!edit.ok()) return edit.status();
+    const absl::StatusOr<keys::KeyRecord> key = parts_.keys.Update(call.caller(), *edit);
+    if (!key.ok()) return key.status();
+    ToProto(*key, parts_.keys.DatabaseNow(), response);
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* KeyAdminService::DeleteKey(grpc::CallbackServerContext* context,
+                                                     const v1::DeleteKeyRequest* request, v1::Key* response) {
+  return Run(context, kDeleteKey, [=, this](const Call& call) -> absl::Status {
+    const absl::StatusOr<keys::KeyRemoval> removal = KeyRemovalOf(*request);
+    if (!removal.ok()) return removal.status();
+    const absl::StatusOr<keys::KeyRecord> key = parts_.keys.Delete(call.caller(), *removal);
+    if (!key.ok()) return key.status();
+    ToProto(*key, parts_.keys.DatabaseNow(), response);
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* KeyAdminService::ListRoles(grpc::CallbackServerContext* context,
+                                                     const v1::ListRolesRequest* request,
+                                                     v1::ListRolesResponse* response) {
+  return Run(context, kListRoles, [=, this](const Call& call) { return List(call, *request, response); });
+}
+
+grpc::ServerUnaryReactor* KeyAdminService::CreateOrganization(grpc::CallbackServerContext* context,
+                                                              const v1::CreateOrganizationRequest* request,
+                                                              v1::Organization* response) {
+  return Run(context, kCreateOrganization, [=, this](const Call& call) -> absl::Status {
+    const absl::StatusOr<NewOrganization> wanted = NewOrganizationOf(*request);
+    if (!wanted.ok()) return wanted.status();
+    const absl::StatusOr<keys::OrganizationRecord> organization =
+        parts_.organizations.Create(call.caller(), wanted->id, wanted->display_name);
+    if (!organization.ok()) return organization.status();
+    ToProto(*organization, response);
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* KeyAdminService::GetOrganization(grpc::CallbackServerContext* context,
+                                                           const v1::GetOrganizationRequest* request,
+                                                           v1::Organization* response) {
+  return Run(context, kGetOrganization, [=, this](const Call& call) -> absl::Status {
+    const absl::StatusOr<std::string> id = OrganizationIdOf(*request);
+    if (!id.ok()) return id.status();
+    const absl::StatusOr<keys::OrganizationRecord> organization = parts_.organizations.Get(call.caller(), *id);
+    if (!organization.ok()) return organization.status();
+    ToProto(*organization, response);
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* KeyAdminService::ListOrganizations(grpc::CallbackServerContext* context,
+                                                             const v1::ListOrganizationsRequest* request,
+                                                             v1::ListOrganizationsResponse* response) {
+  return Run(context, kListOrganizations, [=, this](const Call& call) { return List(call, *request, response); });
+}
+
+}  // namespace latchkey::rpc

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "latchkey/v1/key_admin.grpc.pb.h"
+#include "server/base/worker_pool.h"
+#include "server/keys/key_registry.h"
+#include "server/keys/key_ring.h"
+#include "server/keys/key_verifier.h"
+#include "server/keys/organization_registry.h"
+#include "server/keys/role_registry.h"
+#include "server/rpc/call.h"
+#include "server/rpc/requests.h"
+
+namespace latchkey::rpc {
+
+// latchkey.v1.KeyAdmin. Each handler validates, converts, makes one call of the domain and converts back. Handlers
+// block on the database, so they run on `workers`; a call that finds its queue full is refused with WORKERS_BUSY.
+// Callers are authenticated before they get a place there. Thread-safe.
+class KeyAdminService final : public v1::KeyAdmin::CallbackService {
+ public:
+  // What it works with; all outlive the service.
+  struct Parts {
+    keys::KeyRegistry& keys;
+    keys::OrganizationRegistry& organizations;
+    keys::RoleRegistry& roles;
+    keys::KeyVerifier& verifier;
+    const keys::KeyRing& ring;
+    base::WorkerPool& workers;
+    SecurityLog& security_log;
+    absl::Duration hash_patience;  // Calls that would wait longer for a hash are refused with HASH_POOL_FULL.
+  };
+  explicit KeyAdminService(const Parts& parts) : parts_(parts) {}
+
+  grpc::ServerUnaryReactor* CreateKey(grpc::CallbackServerContext* context, const v1::CreateKeyRequest* request,
+                                      v1::CreateKeyResponse* response) override;
+  grpc::ServerUnaryReactor* GetKey(grpc::CallbackServerContext* context, const v1::GetKeyRequest* request,
+                                   v1::Key* response) override;
+  grpc::ServerUnaryReactor* ListKeys(grpc::CallbackServerContext* context, const v1::ListKeysRequest* request,
+                                     v1::ListKeysResponse* response) override;
+  grpc::ServerUnaryReactor* UpdateKey(grpc::CallbackServerContext* context, const v1::UpdateKeyRequest* request,
+                                      v1::Key* response) override;
+  grpc::ServerUnaryReactor* DeleteKey(grpc::CallbackServerContext* context, const v1::DeleteKeyRequest* request,
+                                      v1::Key* response) override;
+  grpc::ServerUnaryReactor* ListRoles(grpc::CallbackServerContext* context, const v1::ListRolesRequest* request,
+                                      v1::ListRolesResponse* response) override;
+  grpc::ServerUnaryReactor* CreateOrganization(grpc::CallbackServerContext* context,
+                                               const v1::CreateOrganizationRequest* request,
+                                               v1::Organization* response) override;
+  grpc::ServerUnaryReactor* GetOrganization(grpc::CallbackServerContext* context,
+                                            const v1::GetOrganizationRequest* request,
+                                            v1::Organization* response) override;
+  grpc::ServerUnaryReactor* ListOrganizations(grpc::CallbackServerContext* context,
+                                              const v1::ListOrganizationsRequest* request,
+                                              v1::ListOrganizationsResponse* response) override;
+
+ private:
+  using Handler = std::function<absl::Status(const Call&)>;
+  // Authenticates, then runs `handler` on a worker and answers with its status.
+  grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, const Method& method, Handler handler);
+
+  absl::Status Create(const Call& call, const v1::CreateKeyRequest& request, v1::CreateKeyResponse* response);
+  absl::Status List(const Call& call, const v1::ListKeysRequest& request, v1::ListKeysResponse* response);
+  absl::Status List(const Call& call, const v1::ListRolesRequest& request, v1::ListRolesResponse* response);
+  absl::Status List(const Call& call, const v1::ListOrganizationsRequest& request,
+                    v1::ListOrganizationsResponse* response);
+
+  const Parts parts_;
+};
+
+}  // namespace latchkey::rpc

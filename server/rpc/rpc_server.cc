@@ -1,0 +1,120 @@
+#include "server/rpc/rpc_server.h"
+
+#include <grpc/support/log.h>
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/log.h"
+#include "server/base/worker_pool.h"
+#include "server/rpc/health_service.h"
+#include "server/rpc/key_admin_service.h"
+#include "server/rpc/key_verify_service.h"
+#include "server/rpc/security_log.h"
+
+namespace latchkey::rpc {
+namespace {
+
+constexpr int kHandshakeTimeoutMs = 5000;
+// Deep enough for a burst, shallow enough that a call at its end is answered within the default deadline.
+constexpr size_t kAdminQueuePerWorker = 32;
+// The hash pool admits by time; this only bounds memory.
+constexpr size_t kVerifyQueue = 1024;
+
+// While a server starts, what goes wrong is told by the status of Start, in one line instead of gRPC's six.
+std::atomic<bool> starting = false;
+
+void LogFromGrpc(gpr_log_func_args* args) {
+  const bool loud = args->severity == GPR_LOG_SEVERITY_ERROR && !starting.load();
+  log::Write(loud ? log::Level::kWarning : log::Level::kDebug, "grpc", {{"text", args->message}});
+}
+
+// What gRPC wants done once in a process, before the first server.
+void PrepareGrpc() {
+  static const bool done = [] {
+    gpr_set_log_function(LogFromGrpc);
+    grpc::EnableDefaultHealthCheckService(false);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    return true;
+  }();
+  static_cast<void>(done);
+}
+
+}  // namespace
+
+struct RpcServer::Running {
+  Running(const Domain& domain, const Options& options)
+      : admin_workers(options.admin_workers, kAdminQueuePerWorker * static_cast<size_t>(options.admin_workers)),
+        verify_workers(options.verify_workers, kVerifyQueue),
+        admin({.keys = domain.keys,
+               .organizations = domain.organizations,
+               .roles = domain.roles,
+               .verifier = domain.verifier,
+               .ring = domain.ring,
+               .workers = admin_workers,
+               .security_log = security_log,
+               .hash_patience = options.hash_patience}),
+        verify({.verifier = domain.verifier,
+                .workers = verify_workers,
+                .security_log = security_log,
+                .hash_patience = options.hash_patience}),
+        health(domain.serving) {}
+
+  SecurityLog security_log;
+  base::WorkerPool admin_workers;
+  base::WorkerPool verify_workers;
+  KeyAdminService admin;
+  KeyVerifyService verify;
+  HealthService health;
+  std::unique_ptr<grpc::Server> server;
+};
+
+RpcServer::RpcServer(const Domain& domain, Options options) : domain_(domain), options_(std::move(options)) {}
+
+RpcServer::~RpcServer() { Drain(absl::ZeroDuration()); }
+
+absl::StatusOr<int> RpcServer::Start() {
+  PrepareGrpc();
+  auto running = std::make_unique<Running>(domain_, options_);
+  int port = 0;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port);
+  builder.SetMaxReceiveMessageSize(options_.max_message_bytes);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, options_.max_metadata_bytes);
+  // Two servers on one port would each get some of the calls.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
+  builder.RegisterService(&running->admin);
+  builder.RegisterService(&running->verify);
+  builder.RegisterService(&running->health);
+  starting = true;
+  running->server = builder.BuildAndStart();
+  starting = false;
+  if (running->server == nullptr || port == 0) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "can't listen on ", options_.listen, ": the port is in use, or the address is not one of this machine"));
+  }
+  running_ = std::move(running);
+  return port;
+}
+
+void RpcServer::Drain(absl::Duration grace) {
+  if (running_ == nullptr) return;
+  domain_.serving.StartDraining();
+  running_->server->Shutdown(std::chrono::system_clock::now() +
+                             absl::ToChronoMilliseconds(std::max(grace, absl::ZeroDuration())));
+  running_->server->Wait();
+  // Every call has been answered, so the queues are empty.
+  running_->admin_workers.Stop();
+  running_->verify_workers.Stop();
+  running_ = nullptr;
+}
+
+}  // namespace latchkey::rpc

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/keys/key_registry.h"
+#include "server/keys/key_ring.h"
+#include "server/keys/key_verifier.h"
+#include "server/keys/organization_registry.h"
+#include "server/keys/role_registry.h"
+#include "server/rpc/serving_state.h"
+
+namespace latchkey::rpc {
+
+// The gRPC server: KeyAdmin, KeyVerify, grpc.health.v1 and reflection on one plaintext listener. Whether the address is
+// one that plaintext may be used on is the caller's to decide.
+class RpcServer {
+ public:
+  struct Options {
+    std::string listen = "127.0.0.1:50051";  // host:port, port 0 = a free one; or unix:PATH.
+    int max_message_bytes = 64 * 1024;       // Of a request.
+    int max_metadata_bytes = 8 * 1024;
+    int admin_workers = 8;   // Calls of KeyAdmin at a time; each may hold a database connection.
+    int verify_workers = 4;  // Keys being proven at a time; each may hold a database connection, most wait for a hash.
+    // Calls that would wait longer for a hash are refused at once with HASH_POOL_FULL.
+    absl::Duration hash_patience = absl::Milliseconds(250);
+  };
+  // What it serves; all outlive the server.
+  struct Domain {
+    keys::KeyRegistry& keys;
+    keys::OrganizationRegistry& organizations;
+    keys::RoleRegistry& roles;
+    keys::KeyVerifier& verifier;
+    const keys::KeyRing& ring;
+    ServingState& serving;
+  };
+
+  RpcServer(const Domain& domain, Options options);
+  // Drains without grace if that was not done.
+  ~RpcServer();
+  RpcServer(const RpcServer&) = delete;
+  RpcServer& operator=(const RpcServer&) = delete;
+
+  // Listens and serves; returns the bound port. FAILED_PRECONDITION with one clear line if the address can't be bound.
+  // Once.
+  absl::StatusOr<int> Start();
+
+  // Tells health watchers NOT_SERVING, refuses new calls, lets those in flight end within `grace`, cancels the rest and
+  // joins. Blocks. Idempotent; not thread-safe.
+  void Drain(absl::Duration grace);
+
+ private:
+  struct Running;
+  const Domain domain_;
+  const Options options_;
+  std::unique_ptr<Running> running_;
+};
+
+}  // namespace latchkey::rpc

@@ -1,0 +1,33 @@
+#include "client/src/channel.h"
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "grpcpp/create_channel.h"
+#include "grpcpp/security/credentials.h"
+#include "grpcpp/support/channel_arguments.h"
+
+namespace latchkey::client {
+
+absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& server) {
+  if (server.empty()) return absl::InvalidArgumentError("a gRPC target is needed, such as 127.0.0.1:50051");
+  grpc::ChannelArguments arguments;
+  // gRPC's default backoff grows to two minutes: far too long to stay undecided after a server's restart.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 2000);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+  // Also sets TCP_USER_TIMEOUT to the timeout. No pings while idle: servers answer those with GOAWAY.
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 0);
+  // Key strings travel in the messages: neither an http_proxy variable nor a DNS record may redirect them.
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
+  std::shared_ptr<grpc::Channel> channel =
+      grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
+  if (channel->GetState(false) == GRPC_CHANNEL_SHUTDOWN) {
+    return absl::InvalidArgumentError(absl::StrCat("not a gRPC target: ", server));
+  }
+  return channel;
+}
+
+}  // namespace latchkey::client

@@ -1,0 +1,134 @@
+#include <cstdio>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "server/app/commands.h"
+#include "server/app/embedded_postgres.h"
+#include "server/app/exit_error.h"
+#include "server/app/files.h"
+#include "server/app/first_keys.h"
+#include "server/app/key_ring_file.h"
+#include "server/app/listen_address.h"
+#include "server/app/service.h"
+#include "server/app/signals.h"
+#include "server/base/errors.h"
+#include "server/base/log.h"
+#include "server/storage/postgres/migrations.h"
+
+namespace latchkey::app {
+namespace {
+
+constexpr char kKeyringFile[] = "/keyring.json";
+
+void PrintWelcome(const std::string& address, const std::string& data_dir) {
+  std::printf(R"text(latchkey ready on %s
+
+Create a key with grpcurl:
+  export LATCHKEY_KEY="$(cat %s/acme.key)"
+  grpcurl -plaintext -expand-headers -H 'authorization: Bearer ${LATCHKEY_KEY}' \
+    -d '{"parent":"organizations/acme","key":{"displayName":"CI deploy","role":"editor"}}' \
+    %s latchkey.v1.KeyAdmin/CreateKey
+
+The same with buf curl:
+  printf 'authorization: Bearer %%s\n' "$LATCHKEY_KEY" | buf curl --protocol grpc --http2-prior-knowledge -H @- \
+    -d '{"parent":"organizations/acme","key":{"displayName":"CI deploy","role":"editor"}}' \
+    http://%s/latchkey.v1.KeyAdmin/CreateKey
+
+The same with latchkey:
+  latchkey --server %s --credentials %s/acme.key \
+    keys create --organization acme --name 'CI deploy' --role editor
+)text",
+              address.c_str(), data_dir.c_str(), address.c_str(), address.c_str(), address.c_str(), data_dir.c_str());
+  std::fflush(stdout);
+}
+
+absl::StatusOr<keys::KeyRing> LoadOrCreateKeyRing(const std::string& path, bool first_start) {
+  absl::StatusOr<core::Secret> text = ReadSecretFile(path);
+  if (absl::IsNotFound(text.status()) && first_start) return CreateKeyRing(path);
+  return LoadKeyRing(path);
+}
+
+// The data directory with what lives in it, in the order it must be taken and given back.
+struct DataDirectory {
+  std::string path;
+  std::unique_ptr<FileLock> lock;
+  std::unique_ptr<EmbeddedPostgres> postgres;
+};
+
+ExitError Open(const DevOptions& options, DataDirectory& data) {
+  const absl::StatusOr<std::string> path = MakePrivateDirectory(options.data_dir);
+  if (!path.ok()) return {kExitCantCreate, absl::StrCat("--data-dir: ", std::string(path.status().message()))};
+  data.path = *path;
+  absl::StatusOr<FileLock> lock = FileLock::Take(data.path + "/lock");
+  if (!lock.ok()) {
+    return {kExitBusy, absl::StrCat("--data-dir ", data.path,
+                                    " is used by another latchkeyd dev; stop it first or name another directory")};
+  }
+  data.lock = std::make_unique<FileLock>(*std::move(lock));
+  return {};
+}
+
+ExitError StartPostgres(DataDirectory& data) {
+  absl::StatusOr<std::unique_ptr<EmbeddedPostgres>> postgres =
+      EmbeddedPostgres::Start({.directory = data.path + "/postgres"});
+  if (!postgres.ok()) return {kExitUnavailable, std::string(postgres.status().message())};
+  data.postgres = *std::move(postgres);
+  return {};
+}
+
+// Keeps the private PostgreSQL alive: the server on top of it just sees a database that was away.
+void KeepPostgres(EmbeddedPostgres& postgres) {
+  if (postgres.Running()) return;
+  log::Error("PostgreSQL ended; starting it again");
+  if (const absl::Status restarted = postgres.Restart(); !restarted.ok()) {
+    log::Error("PostgreSQL does not start", {{"error", std::string(restarted.message())}});
+  }
+}
+
+}  // namespace
+
+int RunDev(const DevOptions& options) {
+  const auto fail = [](const absl::Status& status) {
+    return Report({ExitCodeOf(status), std::string(status.message())});
+  };
+  if (absl::Status address = CheckListenAddress(options.service.listen); !address.ok()) return fail(address);
+  BlockStopSignals();
+  DataDirectory data;
+  if (const ExitError error = Open(options, data); error.code != kExitOk) return Report(error);
+  const bool first_start = !DirectoryExists(data.path + "/postgres");
+  absl::StatusOr<keys::KeyRing> ring = LoadOrCreateKeyRing(data.path + kKeyringFile, first_start);
+  if (!ring.ok()) return fail(ring.status());
+  if (const ExitError error = StartPostgres(data); error.code != kExitOk) return Report(error);
+  const std::string database = data.postgres->ConnectionString();
+  if (absl::Status migrated = storage::Migrate(database); !migrated.ok()) return fail(migrated);
+  const std::vector<FirstKeyFile> keys = {
+      {{"system", "First owner", "owner"}, data.path + "/system.key"},
+      {{"acme", "First owner", "owner"}, data.path + "/acme.key"},
+      {{"system", "First verifier", "verifier"}, data.path + "/verifier.key"},
+  };
+  const absl::Status made = MakeFirstKeys(database, *ring, options.service, keys, /*replace=*/true);
+  if (!made.ok() && errors::ReasonOf(made) != "ALREADY_BOOTSTRAPPED") return fail(made);
+
+  absl::StatusOr<std::unique_ptr<Service>> service =
+      Service::Start(options.service, *std::move(ring), database, /*migrate=*/false);
+  if (!service.ok()) return fail(service.status());
+  bool announced = false;
+  while (!WaitForStop(absl::Milliseconds(50))) {
+    (*service)->Tick();
+    KeepPostgres(*data.postgres);
+    if (const absl::Status fatal = (*service)->fatal(); !fatal.ok()) {
+      service->reset();
+      return fail(fatal);
+    }
+    if (!announced && (*service)->ready()) {
+      PrintWelcome((*service)->address(), data.path);
+      announced = true;
+    }
+  }
+  (*service)->Drain(absl::Seconds(options.service.drain_seconds));
+  service->reset();
+  data.postgres.reset();
+  return kExitOk;
+}
+
+}  // namespace latchkey::app

@@ -1,0 +1,42 @@
+#include "server/app/signals.h"
+
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include <csignal>
+#include <cstdlib>
+
+namespace latchkey::app {
+namespace {
+
+sigset_t StopSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  return set;
+}
+
+}  // namespace
+
+void BlockStopSignals() {
+  const sigset_t set = StopSignals();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+bool WaitForStop(absl::Duration patience) {
+  const sigset_t set = StopSignals();
+  const timespec wait = absl::ToTimespec(patience);
+  return sigtimedwait(&set, nullptr, &wait) > 0;
+}
+
+void HardenProcess() {
+  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+  const rlimit none{0, 0};
+  setrlimit(RLIMIT_CORE, &none);
+  unsetenv("GRPC_TRACE");
+  unsetenv("GRPC_VERBOSITY");
+}
+
+}  // namespace latchkey::app

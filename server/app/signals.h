@@ -1,0 +1,17 @@
+#pragma once
+
+#include "absl/time/time.h"
+
+namespace latchkey::app {
+
+// Blocks TERM and INT in this thread and in all it starts, so that only WaitForStop sees them. Ignores PIPE.
+void BlockStopSignals();
+
+// True once TERM or INT has arrived; false after `patience` without one.
+bool WaitForStop(absl::Duration patience);
+
+// What every latchkeyd does first: no core file and no debugger may read the secrets (PR_SET_DUMPABLE 0, RLIMIT_CORE
+// 0), and GRPC_TRACE is unset, as it would print bearer keys.
+void HardenProcess();
+
+}  // namespace latchkey::app

@@ -1,0 +1,34 @@
+#include "server/keys/change_codec.h"
+#include "server/storage/memory/memory_key_store.h"
+
+namespace latchkey::storage {
+
+void MemoryKeyStore::SetUnavailable(bool unavailable) {
+  const std::lock_guard lock(mutex_);
+  unavailable_ = unavailable;
+}
+
+void MemoryKeyStore::LoseNextReply() {
+  const std::lock_guard lock(mutex_);
+  lose_reply_ = true;
+}
+
+void MemoryKeyStore::DropNewestRows(int count) {
+  const std::lock_guard lock(mutex_);
+  for (; count > 0 && log_.size() > 1; --count) {
+    undo_.back()();
+    undo_.pop_back();
+    log_.pop_back();
+  }
+}
+
+void MemoryKeyStore::ReplaceChain() {
+  const std::lock_guard lock(mutex_);
+  // The old identity hashed once more is as good as a random one, and two calls never meet.
+  log_[0].chain = keys::ChainOf(log_[0].chain, 0, log_[0].at, "another history");
+  for (size_t i = 1; i < log_.size(); ++i) {
+    log_[i].chain = keys::ChainOf(log_[i - 1].chain, log_[i].rev, log_[i].at, log_[i].body);
+  }
+}
+
+}  // namespace latchkey::storage

@@ -1,0 +1,126 @@
+#include "server/storage/postgres/after_images.h"
+
+#include <algorithm>
+#include <set>
+#include <stdexcept>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "client/core/resource_names.h"
+#include "server/keys/built_in_roles.h"
+#include "server/storage/postgres/rows.h"
+#include "server/storage/postgres/sql_failure.h"
+
+namespace latchkey::storage::postgres {
+namespace {
+
+// A row that `state` shows is gone: somebody purged it meanwhile, so look again.
+void MustChangeOne(const pqxx::result& result) {
+  if (result.affected_rows() != 1) throw Contention();
+}
+
+void WriteVersions(Connection& connection, const keys::KeyRecord& key) {
+  std::vector<std::string> ids;
+  for (const keys::SecretVersion& version : key.versions) {
+    ids.push_back(absl::StrCat(version.id));
+    connection.Run("put_version", key.kid, version.id, TimeText(version.created_at), TimeText(version.expires_at));
+  }
+  connection.Run("drop_versions", key.kid, ArrayText(ids));
+}
+
+void WriteKey(Connection& connection, const keys::KeyRecord& key, const std::optional<keys::NewSecret>& secret,
+              bool known) {
+  MustChangeOne(connection.Run(known ? "update_key" : "insert_key", Text(key.organization), Text(key.kid),
+                               Text(key.display_name), Text(key.description), Text(key.role), Text(key.owner),
+                               LabelsText(key.labels), Text(key.key_hint), Text(key.creator), Text(key.creator_kid),
+                               TimeText(key.created_at), TimeText(key.updated_at), TimeText(key.expires_at),
+                               TimeText(key.deleted_at), TimeText(key.purge_at), static_cast<int>(key.delete_reason)));
+  WriteVersions(connection, key);
+  if (!secret.has_value()) return;
+  if (connection.Run("put_hash", key.kid, secret->version, Text(secret->hash), Text(secret->pepper_id))
+          .affected_rows() != 1) {
+    throw std::logic_error("a new secret whose version the key does not have");
+  }
+}
+
+void WriteOrganization(Connection& connection, const keys::OrganizationRecord& organization, bool known) {
+  MustChangeOne(connection.Run(known ? "update_organization" : "insert_organization", Text(organization.id),
+                               Text(organization.display_name), TimeText(organization.created_at),
+                               TimeText(organization.updated_at), TimeText(organization.deleted_at)));
+}
+
+void WriteRole(Connection& connection, const keys::RoleRecord& role) {
+  if (role.removed) {
+    connection.Run("drop_role", Text(role.organization), Text(role.id));
+    return;
+  }
+  connection.Run("put_role", Text(role.organization), Text(role.id), Text(role.display_name), Text(role.description),
+                 Text(role.documentation_uri), ArrayText(role.permissions), TimeText(role.created_at),
+                 TimeText(role.updated_at));
+}
+
+bool IsSystemOwner(const keys::KeyRecord& key) {
+  return key.organization == core::kSystemOrganization && key.role == keys::kOwnerRole;
+}
+
+}  // namespace
+
+void WriteAfterImages(Connection& connection, const LockPlan& plan, const LockedState& state,
+                      const Mutation& mutation) {
+  // First, so that of two requests with one id the later waits here and then looks again.
+  if (!plan.request_id.empty()) {
+    connection.Run("insert_request_id", Text(plan.request_scope), Text(plan.request_id), Text(mutation.request_name));
+  }
+  std::set<std::string> known_keys;
+  for (const auto& [kid, key] : state.keys) known_keys.insert(kid);
+  for (const keys::KeyRecord& child : state.children) known_keys.insert(child.kid);
+  std::set<std::string> known_organizations;
+  if (state.organization.has_value()) known_organizations.insert(state.organization->id);
+  bool owner_ever = state.owner_ever;
+
+  for (const keys::Change& change : mutation.changes) {
+    if (change.key.has_value()) {
+      const bool known = !known_keys.insert(change.key->kid).second;
+      WriteKey(connection, *change.key, change.new_secret, known);
+      if (!owner_ever && IsSystemOwner(*change.key)) {
+        // Not ON CONFLICT: of two first owners one must look again and see that it is the second.
+        connection.Run("first_system_owner");
+        owner_ever = true;
+      }
+    } else if (change.organization.has_value()) {
+      const bool known = !known_organizations.insert(change.organization->id).second;
+      WriteOrganization(connection, *change.organization, known);
+    } else if (change.role.has_value()) {
+      WriteRole(connection, *change.role);
+    } else {
+      throw std::logic_error("a change of nothing");
+    }
+  }
+}
+
+std::string AppendCall(const Connection& connection, const Mutation& mutation) {
+  std::vector<std::string> bodies, kinds, organizations, ids;
+  const auto add = [&](const char* kind, const std::string& organization, const std::string& id) {
+    kinds.push_back(connection.Quote(kind));
+    organizations.push_back(connection.Quote(organization));
+    ids.push_back(connection.Quote(id));
+  };
+  for (const keys::Change& change : mutation.changes) {
+    bodies.push_back(absl::StrCat("'\\x", HexText(change.body), "'::bytea"));
+    if (change.key.has_value()) {
+      add("key", change.key->organization, change.key->kid);
+    } else if (change.organization.has_value()) {
+      add("organization", "", change.organization->id);
+    } else {
+      add("role", change.role->organization, change.role->id);
+    }
+  }
+  const auto array = [](const std::vector<std::string>& items) {
+    return absl::StrCat("ARRAY[", absl::StrJoin(items, ","), "]");
+  };
+  return absl::StrCat("append_changes(", array(bodies), ",", array(kinds), ",", array(organizations), ",", array(ids),
+                      ")");
+}
+
+}  // namespace latchkey::storage::postgres

@@ -1,0 +1,111 @@
+#include "server/storage/postgres/connection.h"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "server/storage/postgres/statements.h"
+
+namespace latchkey::storage::postgres {
+namespace {
+
+using Setting = std::pair<const char*, std::string>;
+
+// Ours go first: in both forms a later setting wins, so the operator's word is the last. A black-holed peer is noticed
+// by the keepalives and by tcp_user_timeout (both ignored on a Unix socket). `read-write` keeps us off a standby, which
+// would show the past.
+std::string WithDefaults(const std::string& connection_string, const SessionSettings& settings) {
+  const int64_t seconds =
+      std::max<int64_t>(2, absl::ToInt64Seconds(absl::Ceil(settings.connect_timeout, absl::Seconds(1))));
+  const Setting defaults[] = {{"connect_timeout", absl::StrCat(seconds)},
+                              {"application_name", "latchkeyd"},
+                              {"client_encoding", "UTF8"},
+                              {"target_session_attrs", "read-write"},
+                              {"keepalives_idle", "5"},
+                              {"keepalives_interval", "2"},
+                              {"keepalives_count", "3"},
+                              {"tcp_user_timeout", "5000"}};
+  const bool uri =
+      absl::StartsWith(connection_string, "postgres://") || absl::StartsWith(connection_string, "postgresql://");
+  std::string ours;
+  for (const auto& [name, value] : defaults) {
+    absl::StrAppend(&ours, ours.empty() ? "" : (uri ? "&" : " "), name, "=", value);
+  }
+  if (!uri) return absl::StrCat(ours, " ", connection_string);
+  const size_t question = connection_string.find('?');
+  if (question == std::string::npos) return absl::StrCat(connection_string, "?", ours);
+  return absl::StrCat(connection_string.substr(0, question), "?", ours, "&", connection_string.substr(question + 1));
+}
+
+std::string SessionSql(const SessionSettings& settings) {
+  const auto milliseconds = [](absl::Duration duration) { return absl::ToInt64Milliseconds(duration); };
+  return absl::StrCat(
+      "SET lock_timeout = ", milliseconds(settings.lock_timeout),
+      "; SET statement_timeout = ", milliseconds(settings.statement_timeout),
+      "; SET idle_in_transaction_session_timeout = ", milliseconds(settings.idle_in_transaction_timeout),
+      "; SET synchronous_commit = on; SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'"
+      "; SET bytea_output = 'hex'; SET standard_conforming_strings = on"
+      "; SET default_transaction_isolation = 'read committed'; SET client_min_messages = 'warning'");
+}
+
+}  // namespace
+
+// Counts instead of printing to stderr, pqxx's default.
+class Connection::Notices final : public pqxx::errorhandler {
+ public:
+  explicit Notices(pqxx::connection_base& connection) : pqxx::errorhandler(connection) {}
+  bool operator()(const char message[]) noexcept override {
+    ++count;
+    if (std::strstr(message, "synchronous replication") != nullptr) of_replication = true;
+    return false;
+  }
+  int count = 0;
+  bool of_replication = false;
+};
+
+Connection::Connection(const std::string& connection_string, const SessionSettings& settings)
+    : connection_(std::make_unique<pqxx::connection>(WithDefaults(connection_string, settings))) {
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+  connection_->inhibit_reactivation(true);
+#pragma GCC diagnostic pop
+  notices_ = std::make_unique<Notices>(*connection_);
+  session_ = std::make_unique<pqxx::nontransaction>(*connection_);
+  session_->exec(SessionSql(settings));
+  for (const Statement& statement : Statements()) connection_->prepare(statement.name, statement.sql);
+}
+
+Connection::~Connection() {
+  session_.reset();
+  notices_.reset();
+}
+
+pqxx::result Connection::Exec(const std::string& sql) { return session_->exec(sql); }
+
+bool Connection::open() const { return connection_->is_open(); }
+
+bool Connection::stale() const {
+  if (!connection_->is_open()) return true;
+  pollfd readable{.fd = connection_->sock(), .events = POLLIN, .revents = 0};
+  return poll(&readable, 1, 0) != 0;
+}
+
+bool Connection::Reset() noexcept {
+  try {
+    if (!connection_->is_open()) return false;
+    // A ROLLBACK outside a transaction only warns; so that notices() keeps its meaning, nobody asks it in between.
+    session_->exec("ROLLBACK");
+    return connection_->is_open();
+  } catch (...) {
+    return false;
+  }
+}
+
+int Connection::notices() const { return notices_->count; }
+
+bool Connection::warned_of_replication() const { return notices_->of_replication; }
+
+}  // namespace latchkey::storage::postgres

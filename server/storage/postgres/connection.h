@@ -1,0 +1,59 @@
+#pragma once
+
+#include <memory>
+#include <pqxx/pqxx>
+#include <string>
+#include <utility>
+
+#include "absl/time/time.h"
+
+namespace latchkey::storage::postgres {
+
+// What every session is set to.
+struct SessionSettings {
+  absl::Duration connect_timeout = absl::Seconds(3);  // Whole seconds, at least 2 (libpq).
+  absl::Duration lock_timeout = absl::Milliseconds(500);
+  absl::Duration statement_timeout = absl::Seconds(10);
+  absl::Duration idle_in_transaction_timeout = absl::Seconds(2);
+};
+
+// One session that is never silently opened again: pqxx would lose the session's settings and an open transaction with
+// it. Once broken it only throws. Every method may throw pqxx's exceptions. Not thread-safe.
+class Connection {
+ public:
+  // Connects and sets the session; throws pqxx::broken_connection if it can't.
+  Connection(const std::string& connection_string, const SessionSettings& settings);
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  // A simple query: one message, any number of statements; the result of the last.
+  pqxx::result Exec(const std::string& sql);
+  // One of statements.h, prepared on first use in this session.
+  template <typename... Arguments>
+  pqxx::result Run(const char* statement, Arguments&&... arguments) {
+    return session_->exec_prepared(statement, std::forward<Arguments>(arguments)...);
+  }
+
+  // `text` as a quoted SQL literal.
+  std::string Quote(const std::string& text) const { return connection_->quote(text); }
+
+  // False once it is broken. Talks to nobody.
+  bool open() const;
+  // For an idle session: whether the server has closed it or sent something that nobody asked for. Talks to nobody.
+  bool stale() const;
+  // Ends whatever transaction is open; false if the session is of no further use. Never throws.
+  bool Reset() noexcept;
+  // Warnings received so far.
+  int notices() const;
+  // Whether one of them said that a commit did not wait for its replicas.
+  bool warned_of_replication() const;
+
+ private:
+  class Notices;
+  std::unique_ptr<pqxx::connection> connection_;
+  std::unique_ptr<Notices> notices_;
+  std::unique_ptr<pqxx::nontransaction> session_;
+};
+
+}  // namespace latchkey::storage::postgres

@@ -1,0 +1,50 @@
+#include "server/storage/postgres/postgres_key_store.h"
+
+#include <exception>
+#include <utility>
+
+#include "server/base/errors.h"
+#include "server/storage/postgres/commit.h"
+#include "server/storage/postgres/connection_pool.h"
+#include "server/storage/postgres/sql_failure.h"
+
+namespace latchkey::storage {
+
+using postgres::ConnectionPool;
+using postgres::SqlFailure;
+
+std::unique_ptr<PostgresKeyStore> PostgresKeyStore::Create(PostgresOptions options) {
+  return std::unique_ptr<PostgresKeyStore>(new PostgresKeyStore(std::move(options)));
+}
+
+PostgresKeyStore::PostgresKeyStore(PostgresOptions options)
+    : options_(std::move(options)),
+      pool_(std::make_unique<ConnectionPool>(options_.connection_string,
+                                             postgres::SessionSettings{.connect_timeout = options_.connect_timeout,
+                                                                       .lock_timeout = options_.lock_timeout,
+                                                                       .statement_timeout = options_.statement_timeout},
+                                             options_.pool_size, options_.pool_wait)) {}
+
+PostgresKeyStore::~PostgresKeyStore() = default;
+
+absl::Status PostgresKeyStore::OnConnection(const char* what, absl::FunctionRef<void(postgres::Connection&)> job) {
+  for (bool fresh = false;; fresh = true) {
+    ConnectionPool::Lease lease = pool_->Borrow(fresh);
+    if (!lease) return errors::DatabaseUnavailable();
+    try {
+      job(*lease);
+      return absl::OkStatus();
+    } catch (...) {
+      const SqlFailure failure = postgres::FailureOf(std::current_exception(), lease->open());
+      if (!lease->Reset()) lease.Drop();
+      const bool broken = !lease->open();
+      if (failure.kind != SqlFailure::Kind::kUnavailable || !broken || lease.fresh()) return failure.ToStatus(what);
+    }
+  }
+}
+
+absl::StatusOr<Committed> PostgresKeyStore::Commit(const LockPlan& plan, Decide decide) {
+  return postgres::CommitWith(*pool_, options_.in_doubt_patience, plan, decide);
+}
+
+}  // namespace latchkey::storage

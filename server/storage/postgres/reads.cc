@@ -1,0 +1,163 @@
+#include <algorithm>
+
+#include "server/storage/postgres/connection.h"
+#include "server/storage/postgres/postgres_key_store.h"
+#include "server/storage/postgres/rows.h"
+#include "server/storage/postgres/statements.h"
+
+namespace latchkey::storage {
+
+using postgres::Connection;
+
+namespace {
+
+// Rows a FETCH: a snapshot of a million keys must not be in memory twice.
+constexpr char kNextKeys[] = "FETCH FORWARD 5000 FROM all_keys";
+
+keys::LogPosition PositionFrom(const pqxx::row& row) {
+  return {row[0].as<int64_t>(), postgres::ParseBytes(row[1].c_str())};
+}
+
+Snapshot SnapshotOn(Connection& connection) {
+  Snapshot snapshot;
+  connection.Exec("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+  const pqxx::result head = connection.Run("read_head");
+  snapshot.position = PositionFrom(head.at(0));
+  snapshot.now = postgres::ParseTime(head.at(0)[2].c_str());
+  for (const auto& row :
+       connection.Exec("SELECT " LATCHKEY_ORGANIZATION_COLUMNS " FROM organizations o ORDER BY o.id")) {
+    snapshot.organizations.push_back(postgres::OrganizationFrom(row));
+  }
+  for (const auto& row :
+       connection.Exec("SELECT " LATCHKEY_ROLE_COLUMNS " FROM roles r ORDER BY r.organization, r.id")) {
+    snapshot.roles.push_back(postgres::RoleFrom(row));
+  }
+  connection.Exec("DECLARE all_keys NO SCROLL CURSOR FOR SELECT " LATCHKEY_KEY_COLUMNS " FROM keys k");
+  for (pqxx::result page = connection.Exec(kNextKeys); !page.empty(); page = connection.Exec(kNextKeys)) {
+    for (const auto& row : page) snapshot.keys.push_back(postgres::KeyFrom(row));
+  }
+  connection.Exec("COMMIT");
+  return snapshot;
+}
+
+std::vector<keys::KeyRecord> KeysFrom(const pqxx::result& result) {
+  std::vector<keys::KeyRecord> keys;
+  for (const auto& row : result) keys.push_back(postgres::KeyFrom(row));
+  return keys;
+}
+
+}  // namespace
+
+absl::StatusOr<Snapshot> PostgresKeyStore::LoadSnapshot() {
+  Snapshot snapshot;
+  const absl::Status status =
+      OnConnection("loading a snapshot", [&](Connection& connection) { snapshot = SnapshotOn(connection); });
+  if (!status.ok()) return status;
+  return snapshot;
+}
+
+absl::StatusOr<LogPage> PostgresKeyStore::ReadLog(int64_t cursor, int limit) {
+  LogPage page;
+  const absl::Status status = OnConnection("reading the log", [&](Connection& connection) {
+    page = LogPage();
+    const pqxx::result result = connection.Run("read_log", cursor, limit);
+    page.head = result.at(0)[0].as<int64_t>();
+    page.now = postgres::ParseTime(result.at(0)[1].c_str());
+    for (const auto& row : result) {
+      if (!row[2].is_null()) page.rows.push_back(postgres::LogRowFrom(row, 2));
+    }
+  });
+  if (!status.ok()) return status;
+  return page;
+}
+
+absl::StatusOr<std::optional<keys::KeyRecord>> PostgresKeyStore::ReadKey(const std::string& kid) {
+  std::optional<keys::KeyRecord> key;
+  const absl::Status status = OnConnection("reading a key", [&](Connection& connection) {
+    const pqxx::result result = connection.Run("read_key", postgres::Text(kid));
+    key = result.empty() ? std::nullopt : std::optional(postgres::KeyFrom(result[0]));
+  });
+  if (!status.ok()) return status;
+  return key;
+}
+
+absl::StatusOr<std::optional<keys::OrganizationRecord>> PostgresKeyStore::ReadOrganization(const std::string& id) {
+  std::optional<keys::OrganizationRecord> organization;
+  const absl::Status status = OnConnection("reading an organization", [&](Connection& connection) {
+    const pqxx::result result = connection.Run("read_organization", postgres::Text(id));
+    organization = result.empty() ? std::nullopt : std::optional(postgres::OrganizationFrom(result[0]));
+  });
+  if (!status.ok()) return status;
+  return organization;
+}
+
+absl::StatusOr<std::vector<keys::KeyRecord>> PostgresKeyStore::ListKeys(const KeyQuery& query) {
+  std::vector<keys::KeyRecord> keys;
+  const absl::Time before = query.before_kid.empty() ? absl::InfiniteFuture() : query.before_created_at;
+  const absl::Status status = OnConnection("listing keys", [&](Connection& connection) {
+    keys = KeysFrom(connection.Run("list_keys", postgres::Text(query.organization), query.show_deleted,
+                                   postgres::TimeText(before), postgres::Text(query.before_kid), query.limit));
+  });
+  if (!status.ok()) return status;
+  return keys;
+}
+
+absl::StatusOr<std::vector<keys::OrganizationRecord>> PostgresKeyStore::ListOrganizations(const std::string& after_id,
+                                                                                          bool show_deleted,
+                                                                                          int limit) {
+  std::vector<keys::OrganizationRecord> organizations;
+  const absl::Status status = OnConnection("listing organizations", [&](Connection& connection) {
+    organizations.clear();
+    for (const auto& row : connection.Run("list_organizations", postgres::Text(after_id), show_deleted, limit)) {
+      organizations.push_back(postgres::OrganizationFrom(row));
+    }
+  });
+  if (!status.ok()) return status;
+  return organizations;
+}
+
+absl::StatusOr<std::vector<keys::RoleRecord>> PostgresKeyStore::ListRoles(const std::string& organization) {
+  std::vector<keys::RoleRecord> roles;
+  const absl::Status status = OnConnection("listing roles", [&](Connection& connection) {
+    roles.clear();
+    for (const auto& row : connection.Run("list_roles", postgres::Text(organization))) {
+      roles.push_back(postgres::RoleFrom(row));
+    }
+  });
+  if (!status.ok()) return status;
+  return roles;
+}
+
+absl::StatusOr<std::vector<keys::StoredSecret>> PostgresKeyStore::ReadSecrets(const std::string& kid) {
+  std::vector<keys::StoredSecret> secrets;
+  const absl::Status status = OnConnection("reading secrets", [&](Connection& connection) {
+    secrets.clear();
+    for (const auto& row : connection.Run("read_secrets", postgres::Text(kid))) {
+      secrets.push_back({row[0].as<int32_t>(), row[1].as<std::string>(), row[2].as<std::string>()});
+    }
+  });
+  if (!status.ok()) return status;
+  return secrets;
+}
+
+absl::StatusOr<std::map<std::string, std::string>> PostgresKeyStore::SettleKeyRingChecks(
+    const std::map<std::string, std::string>& checks) {
+  std::vector<std::string> ids;
+  std::vector<std::string> values;
+  for (const auto& [id, value] : checks) {
+    ids.push_back(id);
+    values.push_back(postgres::HexText(value));
+  }
+  std::map<std::string, std::string> stored;
+  const absl::Status status = OnConnection("settling key ring checks", [&](Connection& connection) {
+    stored.clear();
+    connection.Run("put_checks", postgres::ArrayText(ids), postgres::ArrayText(values));
+    for (const auto& row : connection.Run("read_checks", postgres::ArrayText(ids))) {
+      stored[row[0].as<std::string>()] = postgres::ParseBytes(row[1].c_str());
+    }
+  });
+  if (!status.ok()) return status;
+  return stored;
+}
+
+}  // namespace latchkey::storage

@@ -1,0 +1,166 @@
+#include "server/storage/postgres/rows.h"
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/civil_time.h"
+
+namespace latchkey::storage::postgres {
+namespace {
+
+std::string_view View(const pqxx::field& field) { return {field.c_str(), field.size()}; }
+std::string String(const pqxx::field& field) { return std::string(View(field)); }
+absl::Time Time(const pqxx::field& field) { return ParseTime(View(field)); }
+
+// The digits of `text` up to `end`; `text` then starts after `end`.
+int64_t TakeNumber(std::string_view& text, char end) {
+  int64_t value = 0;
+  size_t i = 0;
+  for (; i < text.size() && text[i] != end; ++i) {
+    if (text[i] < '0' || text[i] > '9') throw std::invalid_argument("not a timestamp");
+    value = value * 10 + (text[i] - '0');
+  }
+  text.remove_prefix(std::min(text.size(), i + 1));
+  return value;
+}
+
+// "version,created,expires;…", as statements.h builds it.
+std::vector<keys::SecretVersion> VersionsFrom(const pqxx::field& field) {
+  std::vector<keys::SecretVersion> versions;
+  if (field.is_null()) return versions;
+  for (const absl::string_view item : absl::StrSplit(field.c_str(), ';')) {
+    const std::vector<std::string> parts = absl::StrSplit(item, ',');
+    keys::SecretVersion version;
+    if (parts.size() != 3 || !absl::SimpleAtoi(parts[0], &version.id)) throw std::invalid_argument("not a version");
+    version.created_at = ParseTime(parts[1]);
+    version.expires_at = ParseTime(parts[2]);
+    versions.push_back(version);
+  }
+  return versions;
+}
+
+}  // namespace
+
+std::string TimeText(absl::Time time) {
+  if (time == absl::InfiniteFuture()) return "infinity";
+  if (time == absl::InfinitePast()) return "-infinity";
+  return absl::FormatTime("%E4Y-%m-%d %H:%M:%E6S+00", time, absl::UTCTimeZone());
+}
+
+absl::Time ParseTime(std::string_view text) {
+  if (text == "infinity") return absl::InfiniteFuture();
+  if (text == "-infinity") return absl::InfinitePast();
+  if (text.size() < 4 || text.substr(text.size() - 3) != "+00") throw std::invalid_argument("not a timestamp in UTC");
+  text.remove_suffix(3);
+  const int64_t year = TakeNumber(text, '-');
+  const int64_t month = TakeNumber(text, '-');
+  const int64_t day = TakeNumber(text, ' ');
+  const int64_t hour = TakeNumber(text, ':');
+  const int64_t minute = TakeNumber(text, ':');
+  const int64_t second = TakeNumber(text, '.');
+  std::string fraction(text);
+  fraction.resize(6, '0');  // PostgreSQL leaves trailing zeros out.
+  std::string_view rest = fraction;
+  const int64_t microseconds = TakeNumber(rest, '\0');
+  return absl::FromCivil(absl::CivilSecond(year, month, day, hour, minute, second), absl::UTCTimeZone()) +
+         absl::Microseconds(microseconds);
+}
+
+const std::string& Text(const std::string& text) {
+  if (text.find('\0') != std::string::npos) throw std::invalid_argument("a NUL in text");
+  return text;
+}
+
+std::string ArrayText(const std::vector<std::string>& items) {
+  std::string out = "{";
+  for (const std::string& item : items) {
+    if (out.size() > 1) out += ',';
+    out += '"';
+    for (const char c : Text(item)) {
+      if (c == '"' || c == '\\') out += '\\';
+      out += c;
+    }
+    out += '"';
+  }
+  return out + "}";
+}
+
+std::string HexText(std::string_view bytes) {
+  return absl::BytesToHexString(absl::string_view(bytes.data(), bytes.size()));
+}
+
+std::string ParseBytes(std::string_view text) {
+  if (text.substr(0, 2) != "\\x") throw std::invalid_argument("not a bytea in hex form");
+  return absl::HexStringToBytes(absl::string_view(text.data() + 2, text.size() - 2));
+}
+
+std::string LabelsText(const std::map<std::string, std::string>& labels) {
+  nlohmann::json json = nlohmann::json::object();
+  for (const auto& [name, value] : labels) json[Text(name)] = Text(value);
+  return json.dump();
+}
+
+keys::KeyRecord KeyFrom(const pqxx::row& row) {
+  keys::KeyRecord key;
+  key.organization = String(row[0]);
+  key.kid = String(row[1]);
+  key.display_name = String(row[2]);
+  key.description = String(row[3]);
+  key.role = String(row[4]);
+  key.owner = String(row[5]);
+  if (const std::string_view labels = View(row[6]); labels != "{}") {
+    key.labels = nlohmann::json::parse(labels).get<std::map<std::string, std::string>>();
+  }
+  key.key_hint = String(row[7]);
+  key.creator = String(row[8]);
+  key.creator_kid = String(row[9]);
+  key.created_at = Time(row[10]);
+  key.updated_at = Time(row[11]);
+  key.expires_at = Time(row[12]);
+  key.deleted_at = Time(row[13]);
+  key.purge_at = Time(row[14]);
+  key.delete_reason = static_cast<keys::DeleteReason>(row[15].as<int>());
+  key.revision = row[16].as<int64_t>();
+  key.versions = VersionsFrom(row[17]);
+  return key;
+}
+
+keys::RoleRecord RoleFrom(const pqxx::row& row) {
+  keys::RoleRecord role;
+  role.organization = String(row[0]);
+  role.id = String(row[1]);
+  role.display_name = String(row[2]);
+  role.description = String(row[3]);
+  role.documentation_uri = String(row[4]);
+  role.permissions = nlohmann::json::parse(View(row[5])).get<std::vector<std::string>>();
+  role.created_at = Time(row[6]);
+  role.updated_at = Time(row[7]);
+  role.revision = row[8].as<int64_t>();
+  return role;
+}
+
+keys::OrganizationRecord OrganizationFrom(const pqxx::row& row) {
+  keys::OrganizationRecord organization;
+  organization.id = String(row[0]);
+  organization.display_name = String(row[1]);
+  organization.created_at = Time(row[2]);
+  organization.updated_at = Time(row[3]);
+  organization.deleted_at = Time(row[4]);
+  organization.revision = row[5].as<int64_t>();
+  return organization;
+}
+
+keys::LogRow LogRowFrom(const pqxx::row& row, int first) {
+  keys::LogRow log;
+  log.rev = row[first].as<int64_t>();
+  log.at = Time(row[first + 1]);
+  log.body = ParseBytes(View(row[first + 2]));
+  log.chain = ParseBytes(View(row[first + 3]));
+  return log;
+}
+
+}  // namespace latchkey::storage::postgres

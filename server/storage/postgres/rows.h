@@ -1,0 +1,36 @@
+#pragma once
+
+#include <pqxx/pqxx>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "server/keys/records.h"
+
+// Values as PostgreSQL writes them and back. Everything here may throw std::exception on what it does not understand.
+namespace latchkey::storage::postgres {
+
+// A timestamptz in a UTC, ISO session; infinite times are 'infinity'. Cut to microseconds.
+std::string TimeText(absl::Time time);
+absl::Time ParseTime(std::string_view text);
+
+// Given text as a parameter. Throws if it holds a NUL, where libpq would cut it.
+const std::string& Text(const std::string& text);
+// A text[] or integer[] parameter.
+std::string ArrayText(const std::vector<std::string>& items);
+
+std::string HexText(std::string_view bytes);
+// A bytea in its hex output form.
+std::string ParseBytes(std::string_view text);
+
+std::string LabelsText(const std::map<std::string, std::string>& labels);
+
+// Rows with the columns of statements.h.
+keys::KeyRecord KeyFrom(const pqxx::row& row);
+keys::RoleRecord RoleFrom(const pqxx::row& row);
+keys::OrganizationRecord OrganizationFrom(const pqxx::row& row);
+// rev, at, body, chain from column `first` on.
+keys::LogRow LogRowFrom(const pqxx::row& row, int first);
+
+}  // namespace latchkey::storage::postgres

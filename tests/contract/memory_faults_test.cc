@@ -1,0 +1,74 @@
+#include "absl/time/clock.h"
+#include "server/storage/memory/memory_key_store.h"
+#include "tests/contract/contract_fixture.h"
+#include "tests/support/status_matchers.h"
+
+// The faults that tests of the domain rely on.
+namespace latchkey::contract {
+namespace {
+
+using ::latchkey::testing::HasReason;
+using ::latchkey::testing::IsOk;
+
+class MemoryKeyStoreFaults : public ::testing::Test {
+ protected:
+  void Put(const keys::Change& change) { ASSERT_THAT(store_.Commit(PlanFor({change}), Always({change})), IsOk()); }
+  std::vector<keys::LogRow> Log() { return store_.ReadLog(0, 1000).value().rows; }
+
+  storage::MemoryKeyStore store_{[] { return absl::Now(); }};
+};
+
+TEST_F(MemoryKeyStoreFaults, EveryCallIsUnavailableWhileItIsAway) {
+  store_.SetUnavailable(true);
+  EXPECT_THAT(store_.Commit({}, Always({})), HasReason("DATABASE_UNAVAILABLE"));
+  EXPECT_THAT(store_.LoadSnapshot(), HasReason("DATABASE_UNAVAILABLE"));
+  EXPECT_THAT(store_.ReadLog(0, 2), HasReason("DATABASE_UNAVAILABLE"));
+  EXPECT_THAT(store_.ReadKey("k"), HasReason("DATABASE_UNAVAILABLE"));
+  EXPECT_THAT(store_.ReadSecrets("k"), HasReason("DATABASE_UNAVAILABLE"));
+  EXPECT_THAT(store_.SettleKeyRingChecks({}), HasReason("DATABASE_UNAVAILABLE"));
+  store_.SetUnavailable(false);
+  EXPECT_THAT(store_.LoadSnapshot(), IsOk());
+}
+
+TEST_F(MemoryKeyStoreFaults, ALostReplyHidesACommitThatTookPlace) {
+  const keys::Change change = ChangeOf(Organization("acme"));
+  store_.LoseNextReply();
+  EXPECT_THAT(store_.Commit(PlanFor({change}), Always({change})), HasReason("OUTCOME_UNKNOWN"));
+  EXPECT_TRUE(store_.ReadOrganization("acme").value().has_value());
+}
+
+TEST_F(MemoryKeyStoreFaults, DroppedRowsTakeTheirEffectsAlong) {
+  Put(ChangeOf(Organization("acme")));
+  Put(ChangeOf(Key("k1"), Secret(1)));
+  const std::vector<keys::LogRow> before = Log();
+  keys::KeyRecord owner = Key("o", "system");
+  owner.role = "owner";
+  keys::KeyRecord renamed = Key("k1");
+  renamed.display_name = "renamed";
+  renamed.versions.clear();
+  Put(ChangeOf(renamed));
+  Put(ChangeOf(owner));
+  Put(ChangeOf(Role("acme", "r")));
+  store_.DropNewestRows(3);
+
+  EXPECT_EQ(Log().back().chain, before.back().chain);
+  EXPECT_EQ(store_.ReadKey("k1").value()->display_name, Key("k1").display_name);
+  EXPECT_EQ(store_.ReadSecrets("k1").value().size(), 1u);
+  EXPECT_FALSE(store_.ReadKey("o").value().has_value());
+  EXPECT_TRUE(store_.ListRoles("acme").value().empty());
+  Put(ChangeOf(Key("k2")));
+  EXPECT_EQ(Flaw(Log()), "");
+}
+
+TEST_F(MemoryKeyStoreFaults, AReplacedChainIsAnotherValidHistory) {
+  Put(ChangeOf(Organization("acme")));
+  const std::vector<keys::LogRow> before = Log();
+  store_.ReplaceChain();
+  const std::vector<keys::LogRow> after = Log();
+  ASSERT_EQ(after.size(), before.size());
+  for (size_t i = 0; i < after.size(); ++i) EXPECT_NE(after[i].chain, before[i].chain);
+  EXPECT_EQ(Flaw(after), "");
+}
+
+}  // namespace
+}  // namespace latchkey::contract

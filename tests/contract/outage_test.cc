@@ -1,0 +1,251 @@
+#include <gtest/gtest.h>
+#include <libpq-fe.h>
+#include <signal.h>
+
+#include <atomic>
+#include <thread>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "server/storage/postgres/migrations.h"
+#include "server/storage/postgres/postgres_key_store.h"
+#include "tests/contract/contract_fixture.h"
+#include "tests/support/postgres_environment.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_directory.h"
+
+// PostgreSQL that goes away, comes back, is slow or leaves a commit in doubt. On a PostgreSQL of its own.
+namespace latchkey::contract {
+namespace {
+
+using ::latchkey::testing::HasReason;
+using ::latchkey::testing::IsOk;
+using ::latchkey::testing::RunSql;
+using storage::PostgresKeyStore;
+using storage::PostgresOptions;
+
+class PostgresKeyStoreOutage : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    postgres_ = latchkey::testing::StartPostgres(directory_.Child("postgres"));
+    database_ = postgres_->ConnectionString();
+    ASSERT_THAT(storage::Migrate(database_), IsOk());
+    store_ = PostgresKeyStore::Create({.connection_string = database_, .lock_timeout = absl::Seconds(30)});
+    const std::vector<keys::Change> acme = {ChangeOf(Organization("acme"))};
+    ASSERT_THAT(store_->Commit(PlanFor(acme), Always(acme)), IsOk());
+  }
+
+  absl::StatusOr<storage::Committed> PutKey(const std::string& kid) {
+    const std::vector<keys::Change> changes = {ChangeOf(Key(kid))};
+    return store_->Commit(PlanFor(changes), Always(changes));
+  }
+
+  // The server process of a session of ours that waits for `event`; waits for it to be there.
+  pid_t WaitingBackend(const std::string& event) {
+    for (int i = 0; i < 1000; ++i) {
+      int pid = 0;
+      if (absl::SimpleAtoi(RunSql(database_, absl::StrCat("SELECT pid FROM pg_stat_activity WHERE application_name = "
+                                                          "'latchkeyd' AND wait_event = '",
+                                                          event, "'")),
+                           &pid)) {
+        return pid;
+      }
+      absl::SleepFor(absl::Milliseconds(10));
+    }
+    ADD_FAILURE() << "no session waits for " << event;
+    return 0;
+  }
+
+  // From now on every commit is done here but waits for a replica that does not exist.
+  void WaitForReplicas() {
+    RunSql(database_, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+    RunSql(database_, "SELECT pg_reload_conf()");
+    for (int i = 0; i < 1000 && RunSql(database_, "SHOW synchronous_standby_names") != "nobody"; ++i) {
+      absl::SleepFor(absl::Milliseconds(10));
+    }
+  }
+
+  // Once PostgreSQL has recovered from a crash of one of its processes.
+  void WaitForRecovery() {
+    for (int i = 0; i < 1000; ++i) {
+      if (PQping(database_.c_str()) == PQPING_OK) return;
+      absl::SleepFor(absl::Milliseconds(10));
+    }
+    ADD_FAILURE() << "PostgreSQL did not come back";
+  }
+
+  latchkey::testing::TempDirectory directory_;
+  std::unique_ptr<app::EmbeddedPostgres> postgres_;
+  std::string database_;
+  std::unique_ptr<PostgresKeyStore> store_;
+};
+
+TEST(PostgresKeyStore, NeedsNoDatabaseToBeMade) {
+  const auto store = PostgresKeyStore::Create({.connection_string = "host=/nonexistent dbname=latchkey"});
+  EXPECT_THAT(store->ReadKey("k"), HasReason("DATABASE_UNAVAILABLE"));
+  EXPECT_THAT(store->LoadSnapshot(), HasReason("DATABASE_UNAVAILABLE"));
+  EXPECT_THAT(store->Commit({}, Always({})), HasReason("DATABASE_UNAVAILABLE"));
+}
+
+TEST(PostgresKeyStore, TakesAUriToo) {
+  const auto store = PostgresKeyStore::Create({.connection_string = "postgresql:///latchkey?host=/nonexistent"});
+  EXPECT_THAT(store->ReadKey("k"), HasReason("DATABASE_UNAVAILABLE"));
+}
+
+TEST(PostgresKeyStore, AFullPoolIsUnavailableAfterItsPatience) {
+  const std::string database = latchkey::testing::FreshDatabase();
+  ASSERT_THAT(storage::Migrate(database), IsOk());
+  const auto store =
+      PostgresKeyStore::Create({.connection_string = database, .pool_size = 1, .pool_wait = absl::Milliseconds(20)});
+  EXPECT_THAT(store->Commit({},
+                            [&](const storage::LockedState&) -> absl::StatusOr<storage::Mutation> {
+                              EXPECT_THAT(store->ReadKey("k"), HasReason("DATABASE_UNAVAILABLE"));
+                              return storage::Mutation();
+                            }),
+              IsOk());
+  EXPECT_THAT(store->ReadKey("k"), IsOk());
+}
+
+TEST(PostgresKeyStore, ALockThatStaysHeldIsContention) {
+  const std::string database = latchkey::testing::FreshDatabase();
+  ASSERT_THAT(storage::Migrate(database), IsOk());
+  const auto store = PostgresKeyStore::Create({.connection_string = database, .lock_timeout = absl::Milliseconds(20)});
+  ASSERT_THAT(store->Commit({}, Always({ChangeOf(Key("k", "system"))})), IsOk());
+  int asked = 0;
+  EXPECT_THAT(store->Commit({.kids = {"k"}},
+                            [&](const storage::LockedState&) -> absl::StatusOr<storage::Mutation> {
+                              EXPECT_THAT(store->Commit({.kids = {"k"}},
+                                                        [&](const storage::LockedState&) {
+                                                          ++asked;
+                                                          return storage::Mutation();
+                                                        }),
+                                          HasReason("CONTENDED"));
+                              return storage::Mutation();
+                            }),
+              IsOk());
+  EXPECT_EQ(asked, 0);
+}
+
+TEST(PostgresKeyStore, AHeldLogHeadIsContentionAndWritesNothing) {
+  const std::string database = latchkey::testing::FreshDatabase();
+  ASSERT_THAT(storage::Migrate(database), IsOk());
+  const auto store = PostgresKeyStore::Create({.connection_string = database, .lock_timeout = absl::Milliseconds(20)});
+  PGconn* holder = PQconnectdb(database.c_str());
+  PQclear(PQexec(holder, "BEGIN; UPDATE log_head SET rev = rev"));
+  EXPECT_THAT(store->Commit({}, Always({ChangeOf(Key("k", "system"))})), HasReason("CONTENDED"));
+  PQfinish(holder);
+  EXPECT_FALSE(store->ReadKey("k").value().has_value());
+  EXPECT_EQ(store->ReadLog(0, 10).value().head, 0);
+}
+
+TEST(PostgresKeyStore, AnInternalErrorQuotesNoValue) {
+  const std::string database = latchkey::testing::FreshDatabase();
+  ASSERT_THAT(storage::Migrate(database), IsOk());
+  const auto store = PostgresKeyStore::Create({.connection_string = database});
+  for (const std::string& value : {std::string("canary\xff"), std::string("canary\0x", 8)}) {
+    keys::KeyRecord key = Key("k", "system");
+    key.owner = value;
+    keys::NewSecret secret = Secret();
+    secret.hash = value;
+    const absl::Status status = store->Commit({}, Always({ChangeOf(key, secret)})).status();
+    EXPECT_THAT(status, HasReason("INTERNAL"));
+    EXPECT_EQ(status.ToString().find("canary"), std::string::npos) << status;
+  }
+  EXPECT_EQ(store->ReadLog(0, 10).value().head, 0);
+}
+
+TEST_F(PostgresKeyStoreOutage, ARestartBetweenTwoCallsIsNotNoticed) {
+  ASSERT_THAT(PutKey("k1"), IsOk());
+  ASSERT_THAT(postgres_->Restart(), IsOk());
+  EXPECT_THAT(PutKey("k2"), IsOk());
+  ASSERT_THAT(postgres_->Restart(), IsOk());
+  EXPECT_TRUE(store_->ReadKey("k1").value().has_value());
+  ASSERT_THAT(postgres_->Restart(), IsOk());
+  EXPECT_EQ(store_->LoadSnapshot().value().keys.size(), 2u);
+}
+
+TEST_F(PostgresKeyStoreOutage, WhileItIsAwayCallsAreUnavailableAndLaterTheyWork) {
+  ASSERT_THAT(PutKey("k1"), IsOk());
+  postgres_->Signal(SIGKILL);
+  while (postgres_->Running()) absl::SleepFor(absl::Milliseconds(1));
+  // Its processes follow it once they notice.
+  while (store_->ReadKey("k1").ok()) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_THAT(store_->ReadKey("k1"), HasReason("DATABASE_UNAVAILABLE"));
+  EXPECT_THAT(PutKey("k2"), HasReason("DATABASE_UNAVAILABLE"));
+  ASSERT_THAT(postgres_->Restart(), IsOk());
+  EXPECT_TRUE(store_->ReadKey("k1").value().has_value());
+  EXPECT_FALSE(store_->ReadKey("k2").value().has_value());
+  EXPECT_THAT(PutKey("k2"), IsOk());
+}
+
+TEST_F(PostgresKeyStoreOutage, ASessionThatBreaksWhileDecidingLosesNothing) {
+  // All of ours, idle and working, several times: every attempt but the last two is cut.
+  int attempts = 0;
+  const absl::StatusOr<storage::Committed> committed =
+      store_->Commit({}, [&](const storage::LockedState&) -> absl::StatusOr<storage::Mutation> {
+        if (++attempts == 1) {
+          RunSql(database_,
+                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = "
+                 "'latchkeyd'");
+        }
+        return storage::Mutation{.changes = {ChangeOf(Key("k1"))}};
+      });
+  EXPECT_THAT(committed, IsOk());
+  EXPECT_EQ(attempts, 2);
+  EXPECT_TRUE(store_->ReadKey("k1").value().has_value());
+}
+
+TEST_F(PostgresKeyStoreOutage, ACommitThatIsCutBeforeItHappenedIsUnavailable) {
+  PGconn* holder = PQconnectdb(database_.c_str());
+  PQclear(PQexec(holder, "BEGIN; UPDATE log_head SET rev = rev"));
+  absl::StatusOr<storage::Committed> committed = absl::UnknownError("not run");
+  std::thread writer([&] { committed = PutKey("k1"); });
+  const pid_t backend = WaitingBackend("transactionid");
+  RunSql(database_, absl::StrCat("SELECT pg_terminate_backend(", backend, ")"));
+  writer.join();
+  PQfinish(holder);
+  EXPECT_THAT(committed, HasReason("DATABASE_UNAVAILABLE"));
+  EXPECT_FALSE(store_->ReadKey("k1").value().has_value());
+  EXPECT_EQ(store_->ReadLog(0, 10).value().head, 1);
+}
+
+TEST_F(PostgresKeyStoreOutage, ACommitWhoseReplyWasCutIsFoundAgain) {
+  WaitForReplicas();
+  absl::StatusOr<storage::Committed> committed = absl::UnknownError("not run");
+  std::thread writer([&] { committed = PutKey("k1"); });
+  // Committed, not yet acknowledged: now the server process dies, and PostgreSQL recovers.
+  kill(WaitingBackend("SyncRep"), SIGKILL);
+  writer.join();
+  WaitForRecovery();
+  ASSERT_THAT(committed, IsOk());
+  ASSERT_EQ(committed->rows.size(), 1u);
+  EXPECT_EQ(committed->rows[0].rev, 2);
+  EXPECT_EQ(committed->rows[0].chain, store_->ReadLog(2, 2).value().rows.at(0).chain);
+  EXPECT_EQ(store_->ReadKey("k1").value()->revision, 2);
+}
+
+TEST_F(PostgresKeyStoreOutage, ACommitThatGaveUpOnItsReplicasIsInDoubt) {
+  WaitForReplicas();
+  for (const char* give_up : {"pg_cancel_backend", "pg_terminate_backend"}) {
+    absl::StatusOr<storage::Committed> committed = absl::UnknownError("not run");
+    std::thread writer([&] { committed = PutKey("k1"); });
+    RunSql(database_, absl::StrCat("SELECT ", give_up, "(", WaitingBackend("SyncRep"), ")"));
+    writer.join();
+    EXPECT_THAT(committed, HasReason("OUTCOME_UNKNOWN")) << give_up;
+  }
+}
+
+TEST_F(PostgresKeyStoreOutage, ACommitThatNobodyCanBeAskedAboutIsInDoubt) {
+  store_ = PostgresKeyStore::Create({.connection_string = database_, .in_doubt_patience = absl::Milliseconds(200)});
+  WaitForReplicas();
+  absl::StatusOr<storage::Committed> committed = absl::UnknownError("not run");
+  std::thread writer([&] { committed = PutKey("k1"); });
+  WaitingBackend("SyncRep");
+  postgres_->Signal(SIGKILL);
+  writer.join();
+  EXPECT_THAT(committed, HasReason("OUTCOME_UNKNOWN"));
+}
+
+}  // namespace
+}  // namespace latchkey::contract

@@ -1,7 +1,9 @@
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "server/app/commands.h"
 #include "server/app/embedded_postgres.h"
 #include "server/app/exit_error.h"
@@ -20,11 +22,27 @@ namespace {
 
 constexpr char kKeyringFile[] = "/keyring.json";
 
+// As one word for a shell.
+std::string Quoted(const std::string& text) {
+  const bool plain = text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/+-") ==
+                     std::string::npos;
+  return plain ? text : absl::StrCat("'", absl::StrReplaceAll(text, {{"'", "'\\''"}}), "'");
+}
+
+// The command as a shell finds it: in the build tree it stands beside the server and is on nobody's PATH.
+std::string LatchkeyCommand() {
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  const std::filesystem::path built = self.parent_path().parent_path() / "client" / "latchkey";
+  return !error && std::filesystem::exists(built, error) ? Quoted(built.string()) : "latchkey";
+}
+
 void PrintWelcome(const std::string& address, const std::string& data_dir) {
+  const std::string key_file = Quoted(data_dir + "/acme.key");
   std::printf(R"text(latchkey ready on %s
 
 Create a key with grpcurl:
-  export LATCHKEY_KEY="$(cat %s/acme.key)"
+  export LATCHKEY_KEY="$(cat %s)"
   grpcurl -plaintext -expand-headers -H 'authorization: Bearer ${LATCHKEY_KEY}' \
     -d '{"parent":"organizations/acme","key":{"displayName":"CI deploy","role":"editor"}}' \
     %s latchkey.v1.KeyAdmin/CreateKey
@@ -35,10 +53,11 @@ The same with buf curl:
     http://%s/latchkey.v1.KeyAdmin/CreateKey
 
 The same with latchkey:
-  latchkey --server %s --credentials %s/acme.key \
+  %s --server %s --credentials %s \
     keys create --organization acme --name 'CI deploy' --role editor
 )text",
-              address.c_str(), data_dir.c_str(), address.c_str(), address.c_str(), address.c_str(), data_dir.c_str());
+              address.c_str(), key_file.c_str(), address.c_str(), address.c_str(), LatchkeyCommand().c_str(),
+              address.c_str(), key_file.c_str());
   std::fflush(stdout);
 }
 

@@ -105,6 +105,8 @@ absl::Status WriteSecretFile(const std::string& path, const core::Secret& conten
 }
 
 absl::StatusOr<std::string> MakePrivateDirectory(const std::string& path) {
+  std::error_code ignored;  // What is still missing after this, mkdir says.
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
   if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return absl::PermissionDeniedError(Why("can't make", path));
   char absolute[PATH_MAX];
   if (realpath(path.c_str(), absolute) == nullptr) return absl::PermissionDeniedError(Why("can't open", path));

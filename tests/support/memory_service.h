@@ -1,0 +1,129 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "server/keys/bootstrapper.h"
+#include "server/keys/built_in_roles.h"
+#include "server/keys/change_codec.h"
+#include "server/keys/key_registry.h"
+#include "server/keys/key_verifier.h"
+#include "server/keys/organization_registry.h"
+#include "server/keys/role_registry.h"
+#include "server/storage/memory/memory_key_store.h"
+#include "tests/support/fake_clock.h"
+
+namespace latchkey::testing {
+
+// The whole domain on a MemoryKeyStore, with clocks driven by hand: organization `acme`, an owner of `system` and one
+// of `acme`. Follows the log only when told to (follower.Poll()); own writes are followed at once, as in the server.
+class MemoryService {
+ public:
+  MemoryService() {
+    EXPECT_TRUE(follower.Poll().ok());
+    keys::Bootstrapper bootstrapper(store, minter, "test");
+    const auto keep = [this](const std::vector<keys::MintedKey>& minted) {
+      system_owner = PrincipalOf("system", minted[0].kid, keys::kOwnerRole);
+      acme_owner = PrincipalOf("acme", minted[1].kid, keys::kOwnerRole);
+      system_owner_string = minted[0].key_string.Clone();
+      acme_owner_string = minted[1].key_string.Clone();
+      return absl::OkStatus();
+    };
+    EXPECT_TRUE(
+        bootstrapper.Run({{"system", "First owner", keys::kOwnerRole}, {"acme", "First owner", keys::kOwnerRole}}, keep)
+            .ok());
+    EXPECT_TRUE(follower.Poll().ok());
+  }
+
+  // Both clocks.
+  void Advance(absl::Duration by) {
+    clock.Advance(by);
+    now += by;
+  }
+
+  keys::Principal PrincipalOf(const std::string& organization, const std::string& kid, const std::string& role) {
+    keys::Principal principal;
+    principal.organization = organization;
+    principal.kid = kid;
+    principal.role = role;
+    if (const auto found = index.FindRole(organization, role)) principal.permissions = found->permissions;
+    principal.peer = "ipv4:127.0.0.1:1";
+    return principal;
+  }
+
+  absl::StatusOr<keys::IssuedKey> Create(const keys::Principal& caller, const std::string& organization,
+                                         const std::string& role, keys::Expiration expiration = {},
+                                         const std::string& request_id = "") {
+    keys::NewKey wanted;
+    wanted.organization = organization;
+    wanted.display_name = "a key";
+    wanted.role = role;
+    wanted.expiration = expiration;
+    wanted.request_id = request_id;
+    return registry.Create(caller, wanted, absl::InfiniteDuration());
+  }
+
+  // A key that must be made, and who it is.
+  keys::IssuedKey MustCreate(const keys::Principal& caller, const std::string& organization, const std::string& role,
+                             keys::Expiration expiration = {}) {
+    auto issued = Create(caller, organization, role, expiration);
+    EXPECT_TRUE(issued.ok()) << issued.status();
+    return issued.ok() ? *std::move(issued) : keys::IssuedKey();
+  }
+  keys::Principal As(const keys::KeyRecord& key) { return PrincipalOf(key.organization, key.kid, key.role); }
+
+  // Stores a custom role, as its RPC will.
+  void PutRole(const std::string& organization, const std::string& id, std::vector<std::string> permissions,
+               bool removed = false) {
+    const auto decide = [&](const storage::LockedState& state) -> absl::StatusOr<storage::Mutation> {
+      keys::Change change;
+      change.role = keys::RoleRecord{.organization = organization,
+                                     .id = id,
+                                     .display_name = id,
+                                     .permissions = permissions,
+                                     .created_at = state.now,
+                                     .updated_at = state.now,
+                                     .removed = removed};
+      change.body = keys::EncodeBody(change, keys::Audit());
+      storage::Mutation mutation;
+      mutation.changes.push_back(change);
+      return mutation;
+    };
+    storage::LockPlan plan;
+    plan.organization = organization;
+    const auto committed = store.Commit(plan, decide);
+    ASSERT_TRUE(committed.ok()) << committed.status();
+    follower.Deliver(committed->rows);
+  }
+
+  absl::StatusOr<keys::Verdict> Verify(std::string_view key_string, std::vector<std::string> required = {},
+                                       std::string_view asker = "system") {
+    return verifier.Verify({key_string, &required, asker}, absl::InfiniteDuration());
+  }
+  core::Decision MustVerify(std::string_view key_string, std::vector<std::string> required = {},
+                            std::string_view asker = "system") {
+    const auto verdict = Verify(key_string, std::move(required), asker);
+    EXPECT_TRUE(verdict.ok()) << verdict.status();
+    return verdict.ok() ? verdict->decision : core::Decision::kUnspecified;
+  }
+
+  FakeClock clock;
+  absl::Time now = absl::FromUnixSeconds(1'700'000'000);  // The database's.
+  storage::MemoryKeyStore store{[this] { return now; }};
+  keys::KeyRing ring = keys::KeyRing::Generate();
+  keys::KeyIndex index;
+  keys::LogFollower follower{store, index, clock, {}};
+  keys::HashPool hashes{{.workers = 1, .profile = keys::RandomKeyProfile()}, clock};
+  keys::KeyMinter minter{ring, hashes};
+  keys::KeyVerifier verifier{store, index, ring, hashes, clock};
+  keys::KeyRegistry registry{store, index, follower, minter, clock, {}};
+  keys::OrganizationRegistry organizations{store, follower, "test"};
+  keys::RoleRegistry roles{store};
+  keys::Principal system_owner;
+  keys::Principal acme_owner;
+  core::Secret system_owner_string;
+  core::Secret acme_owner_string;
+};
+
+}  // namespace latchkey::testing

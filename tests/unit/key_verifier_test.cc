@@ -1,0 +1,196 @@
+#include "server/keys/key_verifier.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/memory_service.h"
+#include "tests/support/status_matchers.h"
+
+namespace latchkey::keys {
+namespace {
+
+using core::Decision;
+using testing::HasReason;
+using testing::IsError;
+using testing::IsOk;
+using testing::MemoryService;
+
+std::string WithSecret(const std::string& text, char digit) {
+  std::string changed = text;
+  const size_t first_of_secret = 21;
+  changed[first_of_secret] = changed[first_of_secret] == digit ? '0' : digit;
+  changed.resize(76);
+  return changed + core::KeyCrc(changed);
+}
+
+TEST(KeyVerifier, AllowsAKeyItHasIssuedWithoutAnyArgon2) {
+  MemoryService service;
+  const IssuedKey issued = service.MustCreate(service.acme_owner, "acme", "editor");
+  const int64_t hashes = service.hashes.computed();
+  const auto verdict = service.Verify(issued.key_string.Expose(), {"app.read"});
+  ASSERT_THAT(verdict, IsOk());
+  EXPECT_EQ(verdict->decision, Decision::kAllowed);
+  EXPECT_EQ(verdict->identity->key->kid, issued.key.kid);
+  EXPECT_EQ(verdict->identity->role->id, "editor");
+  EXPECT_EQ(verdict->revision, issued.key.revision);
+  EXPECT_EQ(verdict->lease_remaining, absl::Seconds(5));
+  EXPECT_EQ(verdict->expires_in, absl::InfiniteDuration());
+  EXPECT_EQ(service.hashes.computed(), hashes);
+}
+
+TEST(KeyVerifier, AKeyOfAnotherServerCostsOneArgon2AndThenNone) {
+  MemoryService service;
+  const int64_t hashes = service.hashes.computed();
+  EXPECT_EQ(service.MustVerify(service.acme_owner_string.Expose()), Decision::kAllowed);
+  EXPECT_EQ(service.hashes.computed(), hashes + 1);
+  EXPECT_EQ(service.MustVerify(service.acme_owner_string.Expose()), Decision::kAllowed);
+  EXPECT_EQ(service.hashes.computed(), hashes + 1);
+}
+
+TEST(KeyVerifier, GarbageCostsNeitherDatabaseNorArgon2) {
+  MemoryService service;
+  const IssuedKey issued = service.MustCreate(service.acme_owner, "acme", "editor");
+  const std::string good(issued.key_string.Expose());
+  const int64_t hashes = service.hashes.computed();
+  service.store.SetUnavailable(true);
+  EXPECT_EQ(service.MustVerify(""), Decision::kMalformed);
+  EXPECT_EQ(service.MustVerify(good.substr(1)), Decision::kMalformed);
+  EXPECT_EQ(service.MustVerify(good + "x"), Decision::kMalformed);
+  EXPECT_EQ(service.MustVerify(WithSecret(good, 'Q')), Decision::kNotFound);  // Wrong tag.
+  const std::string unknown_gen =
+      core::AssembleKeyString("", std::string(16, 'k'), std::string(43, 's'), 'Z', std::string(11, 't'));
+  EXPECT_EQ(service.MustVerify(unknown_gen), Decision::kNotFound);
+  EXPECT_EQ(service.MustVerify(service.ring.Mint().Expose()), Decision::kNotFound);  // Right tag, unknown kid.
+  EXPECT_EQ(service.hashes.computed(), hashes);
+}
+
+TEST(KeyVerifier, AWrongSecretUnderARightTagIsNotFoundAndTellsNothing) {
+  MemoryService service;
+  const IssuedKey issued = service.MustCreate(service.acme_owner, "acme", "editor");
+  ASSERT_THAT(service.registry.Delete(service.acme_owner, {"acme", issued.key.kid}), IsOk());
+  // Only the holder of K_tag can make this: the kid of a real key, another secret, a right tag.
+  const core::Secret other = service.ring.Mint();
+  const auto parts = core::ParseKeyString(other.Expose());
+  const std::string forged = core::AssembleKeyString("", issued.key.kid, parts->secret, parts->gen, parts->tag);
+  const auto verdict = service.Verify(forged);
+  ASSERT_THAT(verdict, IsOk());
+  EXPECT_EQ(verdict->decision, Decision::kNotFound);
+  EXPECT_FALSE(verdict->identity.has_value());
+}
+
+TEST(KeyVerifier, RevokedKeyIsDeniedEvenWithRightSecretAtOnce) {
+  MemoryService service;
+  const IssuedKey issued = service.MustCreate(service.acme_owner, "acme", "editor");
+  EXPECT_EQ(service.MustVerify(issued.key_string.Expose()), Decision::kAllowed);
+  ASSERT_THAT(service.registry.Delete(service.acme_owner, {"acme", issued.key.kid}), IsOk());
+  const auto verdict = service.Verify(issued.key_string.Expose());
+  ASSERT_THAT(verdict, IsOk());
+  EXPECT_EQ(verdict->decision, Decision::kRevoked);
+  EXPECT_TRUE(verdict->identity.has_value());
+}
+
+TEST(KeyVerifier, AfterPurgeTimeADeletedKeyIsNotFound) {
+  MemoryService service;
+  const IssuedKey issued = service.MustCreate(service.acme_owner, "acme", "editor");
+  ASSERT_THAT(service.registry.Delete(service.acme_owner, {"acme", issued.key.kid}), IsOk());
+  service.Advance(absl::Hours(24 * 90) + absl::Seconds(1));
+  ASSERT_THAT(service.follower.Poll(), IsOk());
+  const auto verdict = service.Verify(issued.key_string.Expose());
+  ASSERT_THAT(verdict, IsOk());
+  EXPECT_EQ(verdict->decision, Decision::kNotFound);
+  EXPECT_FALSE(verdict->identity.has_value());
+}
+
+TEST(KeyVerifier, ExpiryIsJudgedByTheDatabasesClockBetweenPollsToo) {
+  MemoryService service;
+  const IssuedKey issued =
+      service.MustCreate(service.acme_owner, "acme", "editor", {.at = std::nullopt, .ttl = absl::Seconds(3)});
+  auto verdict = service.Verify(issued.key_string.Expose());
+  ASSERT_THAT(verdict, IsOk());
+  EXPECT_EQ(verdict->decision, Decision::kAllowed);
+  EXPECT_EQ(verdict->expires_in, absl::Seconds(3));
+  service.Advance(absl::Seconds(2));
+  EXPECT_EQ(service.MustVerify(issued.key_string.Expose()), Decision::kAllowed);
+  service.Advance(absl::Seconds(1));
+  verdict = service.Verify(issued.key_string.Expose(), {"no.such.permission"});
+  ASSERT_THAT(verdict, IsOk());
+  EXPECT_EQ(verdict->decision, Decision::kExpired);  // Before PERMISSION_DENIED.
+  EXPECT_EQ(verdict->expires_in, absl::ZeroDuration());
+}
+
+TEST(KeyVerifier, EveryRequiredPermissionMustBeCovered) {
+  MemoryService service;
+  const IssuedKey issued = service.MustCreate(service.acme_owner, "acme", "editor");
+  EXPECT_EQ(service.MustVerify(issued.key_string.Expose(), {"app.read", "app.write"}), Decision::kAllowed);
+  EXPECT_EQ(service.MustVerify(issued.key_string.Expose(), {"app.read", "app.publish"}), Decision::kPermissionDenied);
+}
+
+TEST(KeyVerifier, ACustomRoleIsHonouredAndANarrowedOneAtOnce) {
+  MemoryService service;
+  service.PutRole("acme", "publisher", {"app.pages.*"});
+  const IssuedKey issued = service.MustCreate(service.acme_owner, "acme", "publisher");
+  EXPECT_EQ(service.MustVerify(issued.key_string.Expose(), {"app.pages.publish"}), Decision::kAllowed);
+  service.PutRole("acme", "publisher", {"app.pages.read"});
+  EXPECT_EQ(service.MustVerify(issued.key_string.Expose(), {"app.pages.publish"}), Decision::kPermissionDenied);
+  service.PutRole("acme", "publisher", {}, /*removed=*/true);
+  EXPECT_EQ(service.MustVerify(issued.key_string.Expose(), {"app.pages.read"}), Decision::kPermissionDenied);
+}
+
+TEST(KeyVerifier, AKeyOfAnotherOrganizationIsNotFound) {
+  MemoryService service;
+  const IssuedKey issued = service.MustCreate(service.acme_owner, "acme", "editor");
+  EXPECT_EQ(service.MustVerify(issued.key_string.Expose(), {}, "acme"), Decision::kAllowed);
+  EXPECT_EQ(service.MustVerify(issued.key_string.Expose(), {}, "system"), Decision::kAllowed);
+  EXPECT_EQ(service.MustVerify(issued.key_string.Expose(), {}, "other"), Decision::kNotFound);
+}
+
+TEST(KeyVerifier, WithoutALeaseItCanNotDecideAndNeverSaysNotFound) {
+  MemoryService service;
+  const IssuedKey issued = service.MustCreate(service.acme_owner, "acme", "editor");
+  const std::string unknown(service.ring.Mint().Expose());
+  service.store.SetUnavailable(true);
+  service.Advance(absl::Seconds(5) - absl::Nanoseconds(1));
+  EXPECT_EQ(service.MustVerify(issued.key_string.Expose()), Decision::kAllowed);
+  service.Advance(absl::Nanoseconds(1));
+  for (const std::string& text :
+       {std::string(issued.key_string.Expose()), unknown, std::string(service.acme_owner_string.Expose())}) {
+    EXPECT_THAT(service.Verify(text), IsError(absl::StatusCode::kUnavailable, "LEASE_EXPIRED"));
+  }
+  EXPECT_EQ(service.MustVerify("nonsense"), Decision::kMalformed);
+  service.store.SetUnavailable(false);
+  ASSERT_THAT(service.follower.Poll(), IsOk());
+  EXPECT_EQ(service.MustVerify(issued.key_string.Expose()), Decision::kAllowed);
+}
+
+TEST(KeyVerifier, AnUnprovenKeyNeedsTheDatabaseAndSaysSo) {
+  MemoryService service;
+  service.store.SetUnavailable(true);
+  EXPECT_THAT(service.Verify(service.acme_owner_string.Expose()),
+              IsError(absl::StatusCode::kUnavailable, "DATABASE_UNAVAILABLE"));
+}
+
+TEST(KeyVerifier, ARingThatLacksThePepperCanNotDecide) {
+  MemoryService service;
+  // A record naming a pepper this ring does not hold, as after a ring was swapped for one without it.
+  const core::Secret text = service.ring.Mint();
+  const auto parts = core::ParseKeyString(text.Expose());
+  const auto decide = [&](const storage::LockedState& state) -> absl::StatusOr<storage::Mutation> {
+    Change change;
+    change.key = KeyRecord{.organization = "acme",
+                           .kid = std::string(parts->kid),
+                           .role = "viewer",
+                           .created_at = state.now,
+                           .updated_at = state.now,
+                           .versions = {SecretVersion{1, state.now, Never()}}};
+    change.new_secret = NewSecret{1, "$argon2id$v=19$m=1024,t=1,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaA", "77"};
+    change.body = EncodeBody(change, Audit());
+    storage::Mutation mutation;
+    mutation.changes.push_back(change);
+    return mutation;
+  };
+  ASSERT_THAT(service.store.Commit({.organization = "acme"}, decide), IsOk());
+  ASSERT_THAT(service.follower.Poll(), IsOk());
+  EXPECT_THAT(service.Verify(text.Expose()), IsError(absl::StatusCode::kUnavailable, "KEY_RING_LACKS_ID"));
+}
+
+}  // namespace
+}  // namespace latchkey::keys

@@ -1,0 +1,250 @@
+#!/usr/bin/env python3
+"""The layering and hygiene rules of ARCHITECTURE.md, enforced by reading the sources.
+
+Usage: layers.py ROOT          prints every violation as FILE:LINE: RULE and exits with 1 if there is one
+       layers.py --self-test   seeds one violation of every rule in a temporary tree and checks that it is found
+
+All system headers sit in one include path and all of ours under one root, so the compiler cannot say who may use what.
+"""
+
+import pathlib
+import re
+import sys
+import tempfile
+
+# A folder of ours → the folders of ours it may include, beside itself. The longest prefix of a file's path decides.
+MAY_INCLUDE = {
+    "client/core": [],
+    "client": ["client/core", "latchkey"],
+    "client/include": ["latchkey"],
+    "server/base": ["client/core"],
+    "server/keys": ["server/base", "client/core", "server/storage/key_store.h"],
+    # The contract: it speaks in the domain's value types.
+    "server/storage": ["server/base", "client/core", "server/keys"],
+    "server/storage/memory": ["server/storage", "server/base", "client/core", "server/keys"],
+    "server/storage/postgres": ["server/storage", "server/base", "client/core", "server/keys"],
+    "server/rpc": ["server/keys", "server/storage/key_store.h", "server/base", "client/core", "latchkey/v1"],
+    "server/app": ["server", "client/core", "latchkey/v1"],
+    "server/main.cc": ["server/app"],
+}
+# Nothing here may include these, though the table above would let it.
+NEVER_INCLUDE = {
+    "server/storage/memory": ["server/storage/postgres"],
+    "server/storage/postgres": ["server/storage/memory"],
+}
+
+TESTS = "tests/"
+# Rule → (pattern on code without comments, prefixes of the files that may).
+ONLY_IN = {
+    "only storage/postgres includes pqxx": (
+        r'#include [<"]pqxx', ["server/storage/postgres/"]),
+    "only storage/postgres and app include libpq": (
+        r'#include [<"](libpq|postgresql)', ["server/storage/postgres/", "server/app/", TESTS]),
+    "only rpc, app and client include gRPC": (
+        r'#include [<"](grpc|grpcpp)/|#include [<"][\w/]+\.grpc\.pb\.h',
+        ["server/rpc/", "server/app/", "client/src/", "client/cli/", TESTS]),
+    "protobuf stays out of the domain and the public header": (
+        r'#include [<"](google/protobuf|[\w/]+\.pb\.h)',
+        ["server/rpc/", "server/app/", "client/src/", "client/cli/", "server/base/log", TESTS]),
+    "only the hash pool includes Argon2": (
+        r'#include [<"]argon2', ["server/keys/hash_pool.cc", TESTS]),
+    "only app, client and tests read the clock, the time or the environment": (
+        r"absl::Now\s*\(|\bgettimeofday\s*\(|(?<![\w.:>])(?:std::|::)?time\s*\(\s*(?:NULL|nullptr|0|&)"
+        r"|\bgetenv\s*\(|CLOCK_REALTIME",
+        ["server/app/", "client/", TESTS]),
+    "only app, client and tests read the system clock; two files that compare with gRPC's deadlines may": (
+        r"system_clock::now", ["server/app/", "client/", TESTS, "server/rpc/call.cc", "server/rpc/rpc_server.cc"]),
+    "messages are printed only by the redacting logger and the command line's output": (
+        r"DebugString\s*\(|TextFormat|MessageToJsonString|MessageToJson\b",
+        ["server/base/log", "server/rpc/redact", "client/cli/output.cc", TESTS]),
+    "the secret's bytes are not streamed": (
+        r"<<\s*[\w.>-]*(?:secret|pepper|key_string)\s*(?:\(\s*\))?\s*[;<]", [TESTS]),
+    "no names without a meaning": (
+        r"\b(?:class|struct)\s+\w*(?:Manager|Helper|Util|Utils|Impl|Base)\b(?!\s*;)", []),
+    # Those with a real database may poll for a state that it reaches by itself.
+    "unit tests do not sleep": (
+        r"sleep_for|sleep_until|SleepFor|\busleep\s*\(|(?<![\w.])sleep\s*\(\s*\d",
+        ["client/", "server/", "tests/support/", "tests/contract/", "tests/integration/", "tests/faults/", "tests/bench/"]),
+}
+
+# In every text file of ours: names of hosts that would tie a build to one mirror, and conflict marks.
+FORBIDDEN_TEXT = {
+    "no registry's or mirror's host": (
+        r"registry\.(?:npmjs|yarnpkg)\.|npmmirror|pypi\.org|files\.pythonhosted|proxy\.golang\.org|index\.crates"
+        r"|deb\.debian\.org|artifactory"),
+    "no conflict mark": r"^(?:<<<<<<< |>>>>>>> )",
+}
+TEXT_SUFFIXES = {".cc", ".h", ".proto", ".py", ".sh", ".txt", ".md", ".json", ".yaml", ".yml", ".cmake", ".in", ""}
+SKIPPED = {".git", "node_modules", "var", "__pycache__"}
+
+
+def strip_comments(text):
+    """Comments and the insides of string literals become blanks, except on #include lines; lines keep their numbers."""
+
+    def blank(match):
+        token = match.group(0)
+        if token.startswith("//") or token.startswith("/*"):
+            return re.sub(r"[^\n]", " ", token)
+        return token[0] + re.sub(r"[^\n]", " ", token[1:-1]) + token[-1]
+
+    pattern = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])\'', re.S)
+    lines = text.split("\n")
+    stripped = pattern.sub(blank, text).split("\n")
+    return [raw if raw.startswith("#include") else clean for raw, clean in zip(lines, stripped)]
+
+
+def room_of(path):
+    matching = [room for room in MAY_INCLUDE if path == room or path.startswith(room + "/")]
+    return max(matching, key=len, default=None)
+
+
+def within(target, prefix):
+    return target == prefix or target.startswith(prefix + "/")
+
+
+def check_includes(path, lines):
+    room = room_of(path)
+    if room is None:
+        return
+    for number, line in enumerate(lines, 1):
+        match = re.match(r'#include "([^"]+)"', line)
+        if not match:
+            continue
+        target = match.group(1)
+        if not re.match(r"(client|server|tests|latchkey)/", target):
+            continue
+        if target.startswith("latchkey/") and not target.startswith("latchkey/v1/"):
+            allowed = room.startswith("client") and room != "client/core"
+        elif target.startswith("latchkey/v1/"):
+            allowed = True  # "protobuf stays out of ..." decides.
+        elif any(within(target, never) for never in NEVER_INCLUDE.get(room, [])):
+            allowed = False
+        else:
+            allowed = within(target, room) or any(within(target, other) for other in MAY_INCLUDE[room])
+        if not allowed:
+            yield number, f"{room} must not include {target}"
+
+
+def check_source(path, text):
+    lines = strip_comments(text)
+    yield from check_includes(path, lines)
+    for rule, (pattern, allowed) in ONLY_IN.items():
+        if any(path.startswith(prefix) for prefix in allowed):
+            continue
+        for number, line in enumerate(lines, 1):
+            if re.search(pattern, line):
+                yield number, rule
+    if path.endswith(".h") and "#pragma once" not in text:
+        yield 1, "headers start with #pragma once"
+    if path.endswith(".cc") and len(lines) > 601:
+        yield 601, "no .cc is longer than 600 lines"
+
+
+def check_text(text):
+    for rule, pattern in FORBIDDEN_TEXT.items():
+        for number, line in enumerate(text.split("\n"), 1):
+            if re.search(pattern, line):
+                yield number, rule
+
+
+def check_tree(root):
+    for file in sorted(root.rglob("*")):
+        path = file.relative_to(root).as_posix()
+        first = path.split("/")[0]
+        if first in SKIPPED or first.startswith("build") or "__pycache__" in path or not file.is_file():
+            continue
+        if file.suffix not in TEXT_SUFFIXES or path == "tests/style/layers.py":
+            continue
+        try:
+            text = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            if file.suffix:
+                yield f"{path}:1: is not UTF-8"
+            continue
+        found = list(check_text(text))
+        if file.suffix in {".cc", ".h"} and re.match(r"(client|server|tests)/", path):
+            found += check_source(path, text)
+        for number, rule in sorted(found):
+            yield f"{path}:{number}: {rule}"
+
+
+SEEDS = [
+    ("server/keys/a.cc", "#include <pqxx/pqxx>\n", "only storage/postgres includes pqxx"),
+    ("server/rpc/a.cc", "#include <libpq-fe.h>\n", "libpq"),
+    ("server/keys/a.cc", "#include <grpcpp/grpcpp.h>\n", "gRPC"),
+    ("server/keys/a.cc", '#include "latchkey/v1/key_verify.grpc.pb.h"\n', "gRPC"),
+    ("server/keys/a.cc", '#include "latchkey/v1/resources.pb.h"\n', "protobuf stays out"),
+    ("client/include/latchkey/a.h", '#pragma once\n#include "latchkey/v1/resources.pb.h"\n', "protobuf stays out"),
+    ("server/keys/a.cc", "#include <argon2.h>\n", "Argon2"),
+    ("server/keys/a.cc", "void f() { auto now = absl::Now(); }\n", "clock"),
+    ("server/rpc/a.cc", "auto t = std::chrono::system_clock::now();\n", "clock"),
+    ("server/base/a.cc", "auto t = time(nullptr);\n", "clock"),
+    ("server/keys/a.cc", 'auto e = getenv("X");\n', "clock"),
+    ("server/rpc/a.cc", "log(request.ShortDebugString());\n", "redacting"),
+    ("server/rpc/a.cc", "google::protobuf::TextFormat::Printer p;\n", "redacting"),
+    ("client/cli/a.cc", "MessageToJsonString(m, &s);\n", "redacting"),
+    ("server/rpc/a.cc", "out << request.secret();\n", "streamed"),
+    ("server/keys/a.cc", "class KeyManager {};\n", "without a meaning"),
+    ("tests/unit/a.cc", "std::this_thread::sleep_for(x);\n", "sleep"),
+    ("server/keys/a.cc", '#include "server/rpc/b.h"\n', "must not include server/rpc/b.h"),
+    ("server/keys/a.cc", '#include "server/storage/postgres/b.h"\n', "must not include"),
+    ("server/storage/memory/a.cc", '#include "server/storage/postgres/b.h"\n', "must not include"),
+    ("server/rpc/a.cc", '#include "server/storage/postgres/b.h"\n', "must not include"),
+    ("server/rpc/a.cc", '#include "server/app/b.h"\n', "must not include"),
+    ("server/base/a.cc", '#include "server/keys/b.h"\n', "must not include"),
+    ("client/src/a.cc", '#include "server/base/b.h"\n', "must not include"),
+    ("client/core/a.cc", '#include "client/src/b.h"\n', "must not include"),
+    ("server/app/a.cc", '#include "tests/support/b.h"\n', "must not include"),
+    ("server/keys/a.h", "int x;\n", "#pragma once"),
+    ("server/keys/a.cc", "\n" * 700, "600 lines"),
+    ("package-lock.json", '{"resolved": "https://registry.npmjs.org/x"}\n', "host"),
+    ("README.md", "<<<<<<< HEAD\n", "conflict"),
+]
+GOOD = [
+    ("server/storage/postgres/a.cc", '#include <pqxx/pqxx>\n#include "server/keys/records.h"\n'),
+    ("server/rpc/a.cc", "#include <grpcpp/grpcpp.h>\n// absl::Now() is for app.\n"),
+    ("server/keys/a.cc", 'const char* text = "absl::Now() and TextFormat";\n#include "server/storage/key_store.h"\n'),
+    ("server/keys/b.cc", "auto x = record.expire_time(); auto y = Lifetime(0);\n"),
+    ("server/app/a.cc", '#include "server/storage/postgres/b.h"\nauto now = absl::Now();\n'),
+    ("client/src/a.cc", '#include "latchkey/verifier.h"\n#include "client/core/b.h"\n'),
+    ("tests/unit/a.cc", '#include "server/keys/a.h"\n#include "server/app/b.h"\n'),
+]
+
+
+def self_test():
+    failures = []
+
+    def findings(path, text):
+        with tempfile.TemporaryDirectory() as root:
+            file = pathlib.Path(root) / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+            return list(check_tree(pathlib.Path(root)))
+
+    for path, text, rule in SEEDS:
+        found = findings(path, text)
+        if not any(rule in line for line in found):
+            failures.append(f"not found: {rule} in {path}: {text.strip()[:60]!r}; found {found}")
+    for path, text in GOOD:
+        for line in findings(path, text):
+            failures.append(f"a false alarm: {line}")
+    for failure in failures:
+        print(failure)
+    print(f"{len(SEEDS)} seeded violations, {len(GOOD)} good files, {len(failures)} wrong")
+    return 1 if failures else 0
+
+
+def main():
+    if sys.argv[1:] == ["--self-test"]:
+        return self_test()
+    if len(sys.argv) != 2 or not pathlib.Path(sys.argv[1]).is_dir():
+        print(__doc__)
+        return 2
+    violations = list(check_tree(pathlib.Path(sys.argv[1])))
+    for violation in violations:
+        print(violation)
+    return 1 if violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -21,7 +21,7 @@ class BootTime {
   static constexpr BootTime Never() { return BootTime(); }
 
   constexpr int64_t nanoseconds() const { return ns_; }
-  friend constexpr auto operator<=>(BootTime, BootTime) = default;
+  friend constexpr auto operator<=>(BootTime, BootTime) = default;  // NOLINT(modernize-use-nullptr): compares with 0.
   friend BootTime operator+(BootTime time, absl::Duration d) {
     return FromNanoseconds(time.ns_ + absl::ToInt64Nanoseconds(d));
   }

@@ -21,7 +21,7 @@ std::string Encode(const Detail& detail) {
   return out;
 }
 
-absl::Status Make(absl::StatusCode code, const std::string& message, Detail detail) {
+absl::Status Make(absl::StatusCode code, const std::string& message, const Detail& detail) {
   absl::Status status(code, message);
   status.SetPayload(kDetailUrl, absl::Cord(Encode(detail)));
   return status;

@@ -80,7 +80,7 @@ void KeyIndex::PutKey(const KeyRecord& key) {
 }
 
 void KeyIndex::Replace(const LogPosition& position, std::vector<OrganizationRecord> organizations,
-                       std::vector<RoleRecord> roles, std::vector<KeyRecord> keys) {
+                       std::vector<RoleRecord> roles, const std::vector<KeyRecord>& keys) {
   // Between clearing and filling a reader may miss a key, so nothing may be answered until the next Extend.
   EndLease();
   for (KeyShard& shard : *keys_) {

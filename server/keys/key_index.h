@@ -55,7 +55,7 @@ class KeyIndex {
 
   // --- The one writer ---
   void Replace(const LogPosition& position, std::vector<OrganizationRecord> organizations,
-               std::vector<RoleRecord> roles, std::vector<KeyRecord> keys);
+               std::vector<RoleRecord> roles, const std::vector<KeyRecord>& keys);
   // The next row; the caller has checked that it is position().rev + 1 and that its chain is right.
   void Apply(const LogPosition& position, const Change& change);
   // Lease and clock sample; `lease_until` never goes back but by Revoke.

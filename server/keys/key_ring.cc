@@ -37,7 +37,9 @@ std::string RandomKeyId() {
 
 std::string TagOf(const Mac& mac, std::string_view kid, std::string_view secret) {
   const auto digest = mac.Of({"lk1|tag|", kid, "|", secret});
-  return core::Base62Bytes(std::string_view(digest.data(), 8), core::kTagLength);
+  uint64_t number = 0;
+  for (int i = 0; i < 8; ++i) number = number << 8 | static_cast<unsigned char>(digest[i]);
+  return core::Base62(number, core::kTagLength);
 }
 
 absl::Status Malformed(const std::string& what) {

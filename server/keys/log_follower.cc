@@ -34,7 +34,7 @@ absl::Status LogFollower::LoadLocked() {
   absl::StatusOr<storage::Snapshot> snapshot = store_.LoadSnapshot();
   if (!snapshot.ok()) return snapshot.status();
   const LogPosition position = snapshot->position;
-  index_.Replace(position, std::move(snapshot->organizations), std::move(snapshot->roles), std::move(snapshot->keys));
+  index_.Replace(position, std::move(snapshot->organizations), std::move(snapshot->roles), snapshot->keys);
   loaded_ = true;
   if (position.rev >= must_pass_) index_.Extend(sent_at + options_.bound, snapshot->now, sent_at);
   return absl::OkStatus();

@@ -1,37 +1,49 @@
+// OpenSSL 3 deprecates these calls in favour of EVP_MAC, which costs four times as much for a message of one block.
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include "server/keys/mac.h"
 
-#include <openssl/core_names.h>
-#include <openssl/evp.h>
-#include <openssl/params.h>
-
-#include <cstdlib>
+#include <openssl/crypto.h>
+#include <openssl/sha.h>
 
 namespace latchkey::keys {
 namespace {
 
-// HMAC-SHA-256 of OpenSSL's default provider can only fail for want of memory; there is no answer to give then.
-void Require(bool ok) {
-  if (!ok) std::abort();
-}
+using Block = std::array<unsigned char, SHA256_CBLOCK>;
+using Digest = std::array<unsigned char, SHA256_DIGEST_LENGTH>;
 
-EVP_MAC* Hmac() {
-  static EVP_MAC* const kHmac = EVP_MAC_fetch(nullptr, "HMAC", nullptr);
-  Require(kHmac != nullptr);
-  return kHmac;
+SHA256_CTX After(const Block& key, unsigned char pad) {
+  Block block;
+  for (size_t i = 0; i < block.size(); ++i) block[i] = key[i] ^ pad;
+  SHA256_CTX context;
+  SHA256_Init(&context);
+  SHA256_Update(&context, block.data(), block.size());
+  OPENSSL_cleanse(block.data(), block.size());
+  return context;
 }
 
 }  // namespace
 
-void Mac::Free::operator()(evp_mac_ctx_st* context) const { EVP_MAC_CTX_free(context); }
+// SHA-256 after the first block, the key with each pad.
+struct Mac::Pads {
+  SHA256_CTX inner;
+  SHA256_CTX outer;
+};
 
-Mac::Mac(const core::Secret& key) : context_(EVP_MAC_CTX_new(Hmac())) {
-  Require(context_ != nullptr);
-  char digest[] = "SHA256";
-  const OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
-                               OSSL_PARAM_construct_end()};
+void Mac::Cleanse::operator()(Pads* pads) const {
+  OPENSSL_cleanse(pads, sizeof(*pads));
+  delete pads;
+}
+
+Mac::Mac(const core::Secret& key) {
+  Block block{};
   const std::string_view bytes = key.Expose();
-  Require(EVP_MAC_init(context_.get(), reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), params) ==
-          1);
+  if (bytes.size() > block.size()) {
+    SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), block.data());
+  } else {
+    bytes.copy(reinterpret_cast<char*>(block.data()), bytes.size());
+  }
+  pads_.reset(new Pads{After(block, 0x36), After(block, 0x5c)});
+  OPENSSL_cleanse(block.data(), block.size());
 }
 
 Mac::Mac(Mac&&) noexcept = default;
@@ -39,16 +51,17 @@ Mac& Mac::operator=(Mac&&) noexcept = default;
 Mac::~Mac() = default;
 
 std::array<char, Mac::kSize> Mac::Of(std::initializer_list<std::string_view> parts) const {
-  // A copy of the keyed context costs 172 ns where keying anew costs 1,013 ns.
-  const std::unique_ptr<evp_mac_ctx_st, Free> copy(EVP_MAC_CTX_dup(context_.get()));
-  Require(copy != nullptr);
-  for (const std::string_view part : parts) {
-    Require(EVP_MAC_update(copy.get(), reinterpret_cast<const unsigned char*>(part.data()), part.size()) == 1);
-  }
-  std::array<char, kSize> out{};
-  size_t size = 0;
-  Require(EVP_MAC_final(copy.get(), reinterpret_cast<unsigned char*>(out.data()), &size, out.size()) == 1);
-  Require(size == kSize);
+  SHA256_CTX context = pads_->inner;
+  for (const std::string_view part : parts) SHA256_Update(&context, part.data(), part.size());
+  Digest inner;
+  SHA256_Final(inner.data(), &context);
+  context = pads_->outer;
+  SHA256_Update(&context, inner.data(), inner.size());
+  std::array<char, kSize> out;
+  static_assert(kSize == SHA256_DIGEST_LENGTH);
+  SHA256_Final(reinterpret_cast<unsigned char*>(out.data()), &context);
+  OPENSSL_cleanse(inner.data(), inner.size());
+  OPENSSL_cleanse(&context, sizeof(context));
   return out;
 }
 

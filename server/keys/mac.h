@@ -8,8 +8,6 @@
 
 #include "client/core/secret.h"
 
-struct evp_mac_ctx_st;
-
 namespace latchkey::keys {
 
 // HMAC-SHA-256 (RFC 2104) under one key, its pads computed once. Immutable; thread-safe.
@@ -25,10 +23,11 @@ class Mac {
   std::array<char, kSize> Of(std::initializer_list<std::string_view> parts) const;
 
  private:
-  struct Free {
-    void operator()(evp_mac_ctx_st* context) const;
+  struct Pads;
+  struct Cleanse {
+    void operator()(Pads* pads) const;
   };
-  std::unique_ptr<evp_mac_ctx_st, Free> context_;
+  std::unique_ptr<Pads, Cleanse> pads_;
 };
 
 }  // namespace latchkey::keys

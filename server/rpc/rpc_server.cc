@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "server/base/log.h"
 #include "server/base/worker_pool.h"
 #include "server/rpc/health_service.h"
@@ -40,6 +41,8 @@ void LogFromGrpc(gpr_log_func_args* args) {
 void PrepareGrpc() {
   static const bool done = [] {
     gpr_set_log_function(LogFromGrpc);
+    // Debian's Abseil is built with deadlock detection, which costs every lock of gRPC's a look into a global graph.
+    absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
     grpc::EnableDefaultHealthCheckService(false);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     return true;

@@ -11,7 +11,6 @@ namespace latchkey::contract {
 namespace {
 
 using ::latchkey::testing::IsOk;
-using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 constexpr int kWriters = 16;

@@ -23,7 +23,6 @@ using ::latchkey::testing::HasReason;
 using ::latchkey::testing::IsOk;
 using ::latchkey::testing::RunSql;
 using storage::PostgresKeyStore;
-using storage::PostgresOptions;
 
 class PostgresKeyStoreOutage : public ::testing::Test {
  protected:

@@ -97,13 +97,13 @@ class MemoryService {
     follower.Deliver(committed->rows);
   }
 
-  absl::StatusOr<keys::Verdict> Verify(std::string_view key_string, std::vector<std::string> required = {},
+  absl::StatusOr<keys::Verdict> Verify(std::string_view key_string, const std::vector<std::string>& required = {},
                                        std::string_view asker = "system") {
     return verifier.Verify({key_string, &required, asker}, absl::InfiniteDuration());
   }
-  core::Decision MustVerify(std::string_view key_string, std::vector<std::string> required = {},
+  core::Decision MustVerify(std::string_view key_string, const std::vector<std::string>& required = {},
                             std::string_view asker = "system") {
-    const auto verdict = Verify(key_string, std::move(required), asker);
+    const auto verdict = Verify(key_string, required, asker);
     EXPECT_TRUE(verdict.ok()) << verdict.status();
     return verdict.ok() ? verdict->decision : core::Decision::kUnspecified;
   }

@@ -149,9 +149,10 @@ TEST(KeyRing, BindsThePreHashToKidSecretAndPepper) {
 
 TEST(KeyRing, RefusesDamagedFilesWithoutQuotingThem) {
   const std::string good(KeyRing::Generate().Serialise().Expose());
-  for (std::string bad : {std::string("{}"), std::string("not json"), std::string("[]"),
-                          good.substr(0, good.size() / 2), std::string("{\"latchkey_key_ring\":2,\"secrets\":[]}"),
-                          std::string("{\"latchkey_key_ring\":1,\"secrets\":[]}")}) {
+  for (const std::string& bad :
+       {std::string("{}"), std::string("not json"), std::string("[]"), good.substr(0, good.size() / 2),
+        std::string("{\"latchkey_key_ring\":2,\"secrets\":[]}"),
+        std::string("{\"latchkey_key_ring\":1,\"secrets\":[]}")}) {
     const auto ring = KeyRing::Parse(bad);
     EXPECT_THAT(ring, testing::HasCode(absl::StatusCode::kInvalidArgument));
     EXPECT_EQ(ring.status().message().find("secret\":"), absl::string_view::npos);

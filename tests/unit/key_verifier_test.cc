@@ -9,7 +9,6 @@ namespace latchkey::keys {
 namespace {
 
 using core::Decision;
-using testing::HasReason;
 using testing::IsError;
 using testing::IsOk;
 using testing::MemoryService;

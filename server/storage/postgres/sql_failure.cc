@@ -38,7 +38,7 @@ absl::Status SqlFailure::ToStatus(const std::string& while_doing) const {
       absl::StrCat("storage: ", while_doing, " failed, SQLSTATE ", sqlstate.empty() ? "none" : sqlstate));
 }
 
-SqlFailure FailureOf(std::exception_ptr exception, bool connection_open) {
+SqlFailure FailureOf(const std::exception_ptr& exception, bool connection_open) {
   SqlFailure failure;
   try {
     std::rethrow_exception(exception);

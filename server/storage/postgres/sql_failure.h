@@ -26,6 +26,6 @@ struct SqlFailure {
 struct Contention : std::exception {};
 
 // Never throws. `connection_open` = the connection still was open after it.
-SqlFailure FailureOf(std::exception_ptr exception, bool connection_open);
+SqlFailure FailureOf(const std::exception_ptr& exception, bool connection_open);
 
 }  // namespace latchkey::storage::postgres

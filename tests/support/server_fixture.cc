@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <regex>
 #include <thread>
 
@@ -60,6 +61,9 @@ bool Eventually(absl::Duration patience, const std::function<bool()>& is_true) {
 }
 
 std::shared_ptr<grpc::Channel> ChannelTo(const std::string& address) {
+  // An idle channel of the stubs looks at its connection only every 5 s, and a server that drains waits for it.
+  static const bool impatient = setenv("GRPC_CLIENT_CHANNEL_BACKUP_POLL_INTERVAL_MS", "50", 1) == 0;
+  EXPECT_TRUE(impatient);
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);

@@ -8,6 +8,7 @@
 #include "client/core/permissions.h"
 #include "client/core/text.h"
 #include "server/base/errors.h"
+#include "server/base/log.h"
 
 namespace latchkey::rpc {
 namespace {
@@ -27,6 +28,12 @@ constexpr int kNanosEnd = 1'000'000'000;
 bool IsText(const std::string& value, size_t most) {
   const std::optional<size_t> points = core::CodePoints(value);
   return points.has_value() && *points <= most && !core::HasForbiddenCharacter(value);
+}
+
+// A key string pasted into the wrong box would be stored, listed and logged for ever.
+absl::Status RefuseKeyString(const std::string& field, const std::string& value) {
+  if (log::Redacted(value) == value) return absl::OkStatus();
+  return errors::FieldInvalid(field, "text without a key string in it; if that key is real, it has leaked: delete it");
 }
 
 bool IsLabelKey(const std::string& key) {
@@ -50,7 +57,7 @@ absl::Status CheckDisplayName(const std::string& field, const std::string& value
   const char* const wanted = "1..100 characters, none of them a control or bidirectional formatting character";
   if (value.empty()) return errors::FieldRequired(field, wanted);
   if (!IsText(value, kMaxDisplayName)) return errors::FieldInvalid(field, wanted);
-  return absl::OkStatus();
+  return RefuseKeyString(field, value);
 }
 
 absl::Status CheckDescription(const std::string& field, const std::string& value) {
@@ -63,13 +70,15 @@ absl::Status CheckDescription(const std::string& field, const std::string& value
     return errors::FieldInvalid(
         field, "at most 1000 characters; no control characters but newline and tab, no bidirectional formatting");
   }
-  return absl::OkStatus();
+  return RefuseKeyString(field, value);
 }
 
 absl::Status CheckOwner(const std::string& field, const std::string& value) {
-  if (IsText(value, kMaxOwner)) return absl::OkStatus();
-  return errors::FieldInvalid(field,
-                              "at most 256 characters, none of them a control or bidirectional formatting character");
+  if (!IsText(value, kMaxOwner)) {
+    return errors::FieldInvalid(field,
+                                "at most 256 characters, none of them a control or bidirectional formatting character");
+  }
+  return RefuseKeyString(field, value);
 }
 
 absl::StatusOr<std::map<std::string, std::string>> LabelsOf(
@@ -83,6 +92,7 @@ absl::StatusOr<std::map<std::string, std::string>> LabelsOf(
           absl::StrCat(field, ".", key),
           "at most 63 characters, none of them a control or bidirectional formatting character");
     }
+    if (absl::Status fine = RefuseKeyString(absl::StrCat(field, ".", key), value); !fine.ok()) return fine;
     out[key] = value;
   }
   return out;

@@ -14,7 +14,7 @@
 #include "google/protobuf/timestamp.pb.h"
 
 // Checks of single input values. `field` is the full path for the error; every error is FIELD_INVALID or FIELD_REQUIRED
-// naming it and what was wanted, unless said otherwise.
+// naming it and what was wanted, unless said otherwise. No text may hold what looks like a key string.
 namespace latchkey::rpc {
 
 inline constexpr int kDefaultPageSize = 50;

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "client/core/key_format.h"
 #include "server/base/errors.h"
 
 namespace latchkey::rpc {
@@ -29,6 +30,16 @@ std::string Times(int count, const std::string& text) {
 // Texts no name may hold.
 const std::string kForbidden[] = {std::string("a\0b", 3), "a\nb",          "a\x1b[31m", "\x7f",           "\xC2\x85",
                                   "\xE2\x80\xA8",         "\u202Etxt.exe", "\u2066x",   "not utf-8 \xff", "\xC0\x80"};
+
+TEST(FreeText, NeverTakesAKeyString) {
+  const std::string pasted =
+      core::AssembleKeyString("", std::string(16, 'k'), std::string(43, 's'), '1', std::string(11, 't'));
+  ExpectFault(CheckDisplayName("f", pasted), "FIELD_INVALID", "f");
+  ExpectFault(CheckDescription("f", "my key:\n" + pasted + "\n"), "FIELD_INVALID", "f");
+  ExpectFault(CheckOwner("f", "me " + pasted), "FIELD_INVALID", "f");
+  EXPECT_TRUE(CheckOwner("f", pasted.substr(4)).ok());  // No marker: just text.
+  EXPECT_EQ(CheckOwner("f", pasted).message().find("sss"), absl::string_view::npos);
+}
 
 TEST(DisplayName, OneToAHundredCodePointsOfAnyScriptAreFine) {
   for (const std::string& name :

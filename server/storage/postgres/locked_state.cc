@@ -44,6 +44,7 @@ Roles ReadRoles(Connection& connection, const RoleIds& ids) {
 RoleIds TakeLocks(Connection& connection, const LockPlan& plan) {
   RoleIds roles(plan.roles.begin(), plan.roles.end());
   if (!plan.kids.empty()) {
+    connection.Run("queue_for_keys", ArrayText(plan.kids));
     // A locking read shows the row as it is once the lock is held, so these are the roles that the keys keep holding.
     for (const auto& row : connection.Run("lock_keys", ArrayText(plan.kids))) {
       roles.emplace(row[0].as<std::string>(), row[1].as<std::string>());

@@ -4,6 +4,12 @@ namespace latchkey::storage::postgres {
 
 const std::vector<Statement>& Statements() {
   static const auto* const statements = new std::vector<Statement>{
+      // --- A place in the queue for each key. Row locks have none: whoever comes just as one is released takes it from
+      // those who wait, and a key that mints at full speed would hold up its own revocation.
+      {"queue_for_keys",
+       "SELECT pg_advisory_xact_lock(hashtextextended(kid, 7809640615022814585)) "
+       "FROM (SELECT DISTINCT kid COLLATE \"C\" AS kid FROM unnest($1::text[]) AS kid ORDER BY 1) AS kids"},
+
       // --- Locks, each in the one order. FOR NO KEY UPDATE: a weaker lock lets a ceiling be outrun, a stronger one
       // collides with the foreign keys' checks.
       {"lock_keys",

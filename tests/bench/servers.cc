@@ -1,0 +1,76 @@
+#include "tests/bench/servers.h"
+
+#include <signal.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
+
+namespace latchkey::bench {
+namespace {
+
+constexpr char kReady[] = "latchkey ready on ";
+constexpr char kEchoReady[] = "echo on ";
+constexpr int kChannels = 2;
+const absl::Duration kPatience = absl::Minutes(2);
+
+std::string LineThatStartsWith(testing::ChildProcess& process, const std::string& prefix) {
+  const std::optional<std::string> line = process.ReadLineStartingWith(prefix, kPatience);
+  if (!line.has_value()) {
+    const std::string log = process.error();
+    std::fprintf(stderr, "bench: no \"%s\"; the log ends with:\n%s\n", prefix.c_str(),
+                 log.substr(log.size() - std::min<size_t>(log.size(), 2000)).c_str());
+    std::exit(1);
+  }
+  return line->substr(prefix.size());
+}
+
+std::string FirstLineOf(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  if (!std::getline(file, line)) {
+    std::fprintf(stderr, "bench: %s can't be read\n", path.c_str());
+    std::exit(1);
+  }
+  return line;
+}
+
+}  // namespace
+
+Servers::Servers(const std::string& latchkeyd, const std::string& program, const std::string& directory)
+    : program_(latchkeyd), directory_(directory) {
+  echo_ =
+      std::make_unique<testing::ChildProcess>(testing::ChildProcess::Options{.arguments = {program, "--echo-server"}});
+  echo_channels_ = Connect(absl::StrCat("127.0.0.1:", LineThatStartsWith(*echo_, kEchoReady)), kChannels);
+  StartLatchkeyd();
+  verifier_key_ = FirstLineOf(directory_ + "/verifier.key");
+  owner_key_ = FirstLineOf(directory_ + "/acme.key");
+}
+
+Servers::~Servers() {
+  StopLatchkeyd();
+  echo_channels_.clear();
+  echo_->Signal(SIGTERM);
+  echo_->WaitFor(absl::Seconds(10));
+}
+
+void Servers::RestartLatchkeyd() {
+  StopLatchkeyd();
+  StartLatchkeyd();
+}
+
+void Servers::StartLatchkeyd() {
+  latchkeyd_ = std::make_unique<testing::ChildProcess>(testing::ChildProcess::Options{
+      .arguments = {program_, "dev", "--data-dir", directory_, "--listen", "127.0.0.1:0"}});
+  channels_ = Connect(LineThatStartsWith(*latchkeyd_, kReady), kChannels);
+}
+
+void Servers::StopLatchkeyd() {
+  channels_.clear();
+  latchkeyd_->Signal(SIGTERM);
+  if (latchkeyd_->WaitFor(absl::Seconds(30)) != 0) std::fprintf(stderr, "bench: latchkeyd did not end with 0\n");
+}
+
+}  // namespace latchkey::bench

@@ -38,11 +38,16 @@ void AddServiceFlags(CLI::App& command, ServiceOptions& options) {
   command.add_option("--label", options.label, "cosmetic text in front of new key strings, at most 15 of [a-z0-9_]")
       ->check(CheckLabel)
       ->envname("LATCHKEYD_LABEL");
-  command.add_option("--admin-workers", options.admin_workers, "threads that serve KeyAdmin")
+  command
+      .add_option("--admin-workers", options.admin_workers,
+                  "threads that serve CreateKey, and as many for the rest of KeyAdmin")
       ->check(CLI::Range(1, 256))
       ->envname("LATCHKEYD_ADMIN_WORKERS")
       ->capture_default_str();
-  command.add_option("--database-connections", options.database_connections, "size of the connection pool")
+  command
+      .add_option("--database-connections", options.database_connections,
+                  "size of the connection pool, beside one for following the log; more than --admin-workers, so that "
+                  "creates never hold up a revocation")
       ->check(CLI::Range(2, 256))
       ->envname("LATCHKEYD_DATABASE_CONNECTIONS")
       ->capture_default_str();

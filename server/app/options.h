@@ -21,7 +21,7 @@ struct ServiceOptions {
   std::string hash_profile = "owasp";
   std::string label;
   std::string log_level = "info";
-  int database_connections = 8;
+  int database_connections = 16;
   int hash_workers = 0;  // 0 = max(1, cores / 2).
   int admin_workers = 8;
   double drain_seconds = 10;

@@ -26,7 +26,7 @@ constexpr Method kListOrganizations = {"latchkey.v1.KeyAdmin/ListOrganizations",
 }  // namespace
 
 grpc::ServerUnaryReactor* KeyAdminService::Run(grpc::CallbackServerContext* context, const Method& method,
-                                               Handler handler) {
+                                               base::WorkerPool& workers, Handler handler) {
   const auto call = std::make_shared<Call>(*context, method, parts_.security_log);
   grpc::ServerUnaryReactor* const reactor = call->reactor();
   keys::KeyVerifier& verifier = parts_.verifier;
@@ -56,14 +56,15 @@ grpc::ServerUnaryReactor* KeyAdminService::Run(grpc::CallbackServerContext* cont
       return handler(*call);
     }));
   };
-  if (!parts_.workers.TryRun(job)) call->Complete(errors::WorkersBusy(kBusyRetryAfter));
+  if (!workers.TryRun(job)) call->Complete(errors::WorkersBusy(kBusyRetryAfter));
   return reactor;
 }
 
 grpc::ServerUnaryReactor* KeyAdminService::CreateKey(grpc::CallbackServerContext* context,
                                                      const v1::CreateKeyRequest* request,
                                                      v1::CreateKeyResponse* response) {
-  return Run(context, kCreateKey, [=, this](const Call& call) { return Create(call, *request, response); });
+  return Run(context, kCreateKey, parts_.issue_workers,
+             [=, this](const Call& call) { return Create(call, *request, response); });
 }
 
 absl::Status KeyAdminService::Create(const Call& call, const v1::CreateKeyRequest& request,

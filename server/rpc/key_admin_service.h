@@ -17,7 +17,8 @@
 namespace latchkey::rpc {
 
 // latchkey.v1.KeyAdmin. Each handler validates, converts, makes one call of the domain and converts back. Handlers
-// block on the database, so they run on `workers`; a call that finds its queue full is refused with WORKERS_BUSY.
+// block on the database, so they run on `workers`; CreateKey, which also waits for an Argon2, runs on `issue_workers`,
+// so that no number of creates holds up a revocation. A call that finds its queue full is refused with WORKERS_BUSY.
 // Callers are authenticated before they get a place there. Thread-safe.
 class KeyAdminService final : public v1::KeyAdmin::CallbackService {
  public:
@@ -29,6 +30,7 @@ class KeyAdminService final : public v1::KeyAdmin::CallbackService {
     keys::KeyVerifier& verifier;
     const keys::KeyRing& ring;
     base::WorkerPool& workers;
+    base::WorkerPool& issue_workers;
     SecurityLog& security_log;
     absl::Duration hash_patience;  // Calls that would wait longer for a hash are refused with HASH_POOL_FULL.
   };
@@ -58,8 +60,12 @@ class KeyAdminService final : public v1::KeyAdmin::CallbackService {
 
  private:
   using Handler = std::function<absl::Status(const Call&)>;
-  // Authenticates, then runs `handler` on a worker and answers with its status.
-  grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, const Method& method, Handler handler);
+  // Authenticates, then runs `handler` on one of `workers` and answers with its status.
+  grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, const Method& method, base::WorkerPool& workers,
+                                Handler handler);
+  grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, const Method& method, Handler handler) {
+    return Run(context, method, parts_.workers, std::move(handler));
+  }
 
   absl::Status Create(const Call& call, const v1::CreateKeyRequest& request, v1::CreateKeyResponse* response);
   absl::Status List(const Call& call, const v1::ListKeysRequest& request, v1::ListKeysResponse* response);

@@ -55,6 +55,7 @@ void PrepareGrpc() {
 struct RpcServer::Running {
   Running(const Domain& domain, const Options& options)
       : admin_workers(options.admin_workers, kAdminQueuePerWorker * static_cast<size_t>(options.admin_workers)),
+        issue_workers(options.admin_workers, kAdminQueuePerWorker * static_cast<size_t>(options.admin_workers)),
         verify_workers(options.verify_workers, kVerifyQueue),
         admin({.keys = domain.keys,
                .organizations = domain.organizations,
@@ -62,6 +63,7 @@ struct RpcServer::Running {
                .verifier = domain.verifier,
                .ring = domain.ring,
                .workers = admin_workers,
+               .issue_workers = issue_workers,
                .security_log = security_log,
                .hash_patience = options.hash_patience}),
         verify({.verifier = domain.verifier,
@@ -72,6 +74,7 @@ struct RpcServer::Running {
 
   SecurityLog security_log;
   base::WorkerPool admin_workers;
+  base::WorkerPool issue_workers;
   base::WorkerPool verify_workers;
   KeyAdminService admin;
   KeyVerifyService verify;
@@ -116,6 +119,7 @@ void RpcServer::Drain(absl::Duration grace) {
   running_->server->Wait();
   // Every call has been answered, so the queues are empty.
   running_->admin_workers.Stop();
+  running_->issue_workers.Stop();
   running_->verify_workers.Stop();
   running_ = nullptr;
 }

@@ -22,7 +22,7 @@ class RpcServer {
     std::string listen = "127.0.0.1:50051";  // host:port, port 0 = a free one; or unix:PATH.
     int max_message_bytes = 64 * 1024;       // Of a request.
     int max_metadata_bytes = 8 * 1024;
-    int admin_workers = 8;   // Calls of KeyAdmin at a time; each may hold a database connection.
+    int admin_workers = 8;   // CreateKeys at a time, and other calls of KeyAdmin; each may hold a database connection.
     int verify_workers = 4;  // Keys being proven at a time; each may hold a database connection, most wait for a hash.
     // Calls that would wait longer for a hash are refused at once with HASH_POOL_FULL.
     absl::Duration hash_patience = absl::Milliseconds(250);

@@ -1,0 +1,78 @@
+#pragma once
+
+#include <grpcpp/channel.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "server/keys/records.h"
+#include "tests/faults/caller.h"
+#include "tests/support/child_process.h"
+#include "tests/support/temp_directory.h"
+
+namespace latchkey::faults {
+
+// A `latchkeyd serve` that can be killed and started again at the same address (a Unix socket). Not thread-safe but for
+// Kill against everything that uses channel().
+class ServerProcess {
+ public:
+  explicit ServerProcess(std::vector<std::string> arguments, const std::string& socket);
+  // SIGKILL if it runs.
+  ~ServerProcess() = default;
+
+  // Does not wait; see WaitUntilServing.
+  void Start();
+  // SIGKILL; returns once it is dead.
+  void Kill();
+  // True once KeyVerify and KeyAdmin are SERVING; fails the test, with what the server wrote, if they are not within
+  // half a minute.
+  bool WaitUntilServing();
+
+  // Its log since the last Start; a server that meets nothing unusual writes none.
+  std::string Log() const { return process_->error(); }
+  const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
+
+ private:
+  bool Serving(const std::string& service);
+
+  const std::vector<std::string> arguments_;
+  const std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<testing::ChildProcess> process_;
+};
+
+// What the servers of one database share: key ring, database URL, the first owner's key.
+class Deployment {
+ public:
+  explicit Deployment(std::string database);
+
+  // A server that is not started yet.
+  std::unique_ptr<ServerProcess> NewServer(const std::vector<std::string>& more_arguments = {});
+  // `latchkeyd bootstrap`. Returns the key string of an owner of `system`, "" if it failed.
+  std::string Bootstrap();
+
+  const std::string& database() const { return database_; }
+
+ private:
+  const std::string database_;
+  testing::TempDirectory directory_;
+  const std::string ring_file_;
+  const std::string url_file_;
+  int servers_ = 0;
+};
+
+// One started server over a database with the first owner and the organization `acme`.
+struct OneServer {
+  explicit OneServer(const std::string& database);
+
+  Deployment deployment;
+  std::string owner_string;
+  std::unique_ptr<ServerProcess> server;
+  std::unique_ptr<Caller> owner;  // Of `system`.
+};
+
+// A key in `acme` that must be made; fails the test if it is not.
+v1::CreateKeyResponse MustCreate(const Caller& caller, const std::string& role, const std::string& display_name);
+
+}  // namespace latchkey::faults

@@ -69,7 +69,7 @@ std::shared_ptr<grpc::Channel> ChannelTo(const std::string& address) {
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }
 
-Caller::Caller(const std::shared_ptr<grpc::Channel>& channel, std::string key_string, absl::Duration deadline)
+Caller::Caller(const std::shared_ptr<grpc::Channel>& channel, const std::string& key_string, absl::Duration deadline)
     : admin_(v1::KeyAdmin::NewStub(channel)),
       verify_(v1::KeyVerify::NewStub(channel)),
       authorization_(absl::StrCat("Bearer ", key_string)),

@@ -39,7 +39,7 @@ std::shared_ptr<grpc::Channel> ChannelTo(const std::string& address);
 // Calls in the name of one key. Thread-safe. Every call has `deadline`.
 class Caller {
  public:
-  Caller(const std::shared_ptr<grpc::Channel>& channel, std::string key_string,
+  Caller(const std::shared_ptr<grpc::Channel>& channel, const std::string& key_string,
          absl::Duration deadline = absl::Seconds(10));
 
   // A key of organization `acme` with this display name; `created` may be nullptr.

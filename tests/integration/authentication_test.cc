@@ -17,7 +17,6 @@ namespace {
 
 using grpc::health::v1::HealthCheckResponse;
 using ::testing::UnorderedElementsAre;
-using ::testing::Values;
 
 const auto missing = Refused(absl::StatusCode::kUnauthenticated, "CREDENTIALS_MISSING");
 const auto invalid = Refused(absl::StatusCode::kUnauthenticated, "CREDENTIALS_INVALID");

@@ -56,7 +56,7 @@ class BadInput : public ::testing::Test {
 TEST_F(BadInput, KeyStringsOfEveryWrongKindAreDeniedWithTheRightReason) {
   const RpcClient verifier = dev_.Verifier();
   const v1::CreateKeyResponse made = owner_.MustCreate("acme", "to be mangled", "viewer");
-  const std::string good = made.key_string();
+  const std::string& good = made.key_string();
   const core::KeyParts parts = *core::ParseKeyString(good);
   ASSERT_EQ(verifier.Decide(good), v1::DECISION_ALLOWED);
 

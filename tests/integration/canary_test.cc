@@ -21,7 +21,6 @@
 namespace latchkey::testing {
 namespace {
 
-using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 

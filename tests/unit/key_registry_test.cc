@@ -142,7 +142,7 @@ TEST(Ceiling, ACreatorIsNotLoweredBelowWhatItCreated) {
   const KeyRecord one = service.MustCreate(service.As(admin), "acme", "editor").key;
   service.MustCreate(service.As(admin), "acme", "viewer");
   const auto refused = service.registry.Update(service.acme_owner, WithRole(admin, "viewer"));
-  EXPECT_THAT(refused, IsError(kPrecondition, "DESCENDANTS_EXCEED_CREATOR"));
+  ASSERT_THAT(refused, IsError(kPrecondition, "DESCENDANTS_EXCEED_CREATOR"));
   EXPECT_EQ(errors::DetailOf(refused.status())->metadata.at("count"), "1");
   KeyEdit shorter = Edit(admin);
   shorter.expiration = Expiration{.at = std::nullopt, .ttl = absl::Hours(1)};
@@ -238,7 +238,7 @@ TEST(KeyRegistry, AReplayedRequestIdNamesTheKeyItMade) {
   const auto first = service.Create(service.acme_owner, "acme", "viewer", {}, id);
   ASSERT_THAT(first, IsOk());
   const auto again = service.Create(service.acme_owner, "acme", "viewer", {}, id);
-  EXPECT_THAT(again, IsError(absl::StatusCode::kAlreadyExists, "REQUEST_REPLAYED"));
+  ASSERT_THAT(again, IsError(absl::StatusCode::kAlreadyExists, "REQUEST_REPLAYED"));
   EXPECT_EQ(errors::DetailOf(again.status())->metadata.at("name"), core::KeyNameOf("acme", first->key.kid));
   const KeyRecord admin = service.MustCreate(service.acme_owner, "acme", "admin").key;
   EXPECT_THAT(service.Create(service.As(admin), "acme", "viewer", {}, id), IsOk());  // Another caller's id.
@@ -247,12 +247,12 @@ TEST(KeyRegistry, AReplayedRequestIdNamesTheKeyItMade) {
 TEST(KeyRegistry, BadReferencesAreNamed) {
   MemoryService service;
   const auto unknown_role = service.Create(service.acme_owner, "acme", "no-such-role");
-  EXPECT_THAT(unknown_role, IsError(absl::StatusCode::kInvalidArgument, "ROLE_UNKNOWN"));
+  ASSERT_THAT(unknown_role, IsError(absl::StatusCode::kInvalidArgument, "ROLE_UNKNOWN"));
   EXPECT_EQ(errors::DetailOf(unknown_role.status())->field, "key.role");
   EXPECT_THAT(service.Create(service.system_owner, "nowhere", "viewer"), HasReason("ORGANIZATION_NOT_FOUND"));
   const auto past =
       service.Create(service.acme_owner, "acme", "viewer", {.at = service.now - absl::Seconds(1), .ttl = std::nullopt});
-  EXPECT_THAT(past, IsError(absl::StatusCode::kInvalidArgument, "FIELD_INVALID"));
+  ASSERT_THAT(past, IsError(absl::StatusCode::kInvalidArgument, "FIELD_INVALID"));
   EXPECT_EQ(errors::DetailOf(past.status())->field, "key.expire_time");
 }
 

@@ -2,6 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/escaping.h"
+#include "client/core/base62.h"
+#include "server/keys/mac.h"
 #include "tests/support/memory_service.h"
 #include "tests/support/status_matchers.h"
 
@@ -55,6 +60,9 @@ TEST(KeyVerifier, GarbageCostsNeitherDatabaseNorArgon2) {
   EXPECT_EQ(service.MustVerify(good.substr(1)), Decision::kMalformed);
   EXPECT_EQ(service.MustVerify(good + "x"), Decision::kMalformed);
   EXPECT_EQ(service.MustVerify(WithSecret(good, 'Q')), Decision::kNotFound);  // Wrong tag.
+  // Also under the kid of a key that no proof is known of yet: the tag alone keeps it from Argon2.
+  const std::string unproven(service.acme_owner_string.Expose());
+  EXPECT_EQ(service.MustVerify(WithSecret(unproven, 'Q')), Decision::kNotFound);
   const std::string unknown_gen =
       core::AssembleKeyString("", std::string(16, 'k'), std::string(43, 's'), 'Z', std::string(11, 't'));
   EXPECT_EQ(service.MustVerify(unknown_gen), Decision::kNotFound);
@@ -62,18 +70,35 @@ TEST(KeyVerifier, GarbageCostsNeitherDatabaseNorArgon2) {
   EXPECT_EQ(service.hashes.computed(), hashes);
 }
 
+// What only a holder of K_tag can make: the kid of a real key and another secret under the right tag and checksum.
+std::string ForgedWithRightTag(const KeyRing& ring, const std::string& kid) {
+  const auto json = nlohmann::json::parse(ring.Serialise().Expose());
+  std::string k_tag;
+  for (const auto& secret : json["secrets"]) {
+    if (secret["purpose"] == "tag") absl::Base64Unescape(secret["secret"].get<std::string>(), &k_tag);
+  }
+  const std::string secret(43, 'x');
+  const auto digest = Mac(core::Secret(std::move(k_tag))).Of({"lk1|tag|", kid, "|", secret});
+  return core::AssembleKeyString("", kid, secret, '1', core::Base62Bytes({digest.data(), 8}, core::kTagLength));
+}
+
 TEST(KeyVerifier, AWrongSecretUnderARightTagIsNotFoundAndTellsNothing) {
   MemoryService service;
   const IssuedKey issued = service.MustCreate(service.acme_owner, "acme", "editor");
-  ASSERT_THAT(service.registry.Delete(service.acme_owner, {"acme", issued.key.kid}), IsOk());
-  // Only the holder of K_tag can make this: the kid of a real key, another secret, a right tag.
-  const core::Secret other = service.ring.Mint();
-  const auto parts = core::ParseKeyString(other.Expose());
-  const std::string forged = core::AssembleKeyString("", issued.key.kid, parts->secret, parts->gen, parts->tag);
-  const auto verdict = service.Verify(forged);
-  ASSERT_THAT(verdict, IsOk());
-  EXPECT_EQ(verdict->decision, Decision::kNotFound);
-  EXPECT_FALSE(verdict->identity.has_value());
+  const std::string forged = ForgedWithRightTag(service.ring, issued.key.kid);
+  ASSERT_EQ(service.ring.CheckTag(*core::ParseKeyString(forged)), KeyRing::TagCheck::kMinted);
+  const int64_t hashes = service.hashes.computed();
+  for (const bool deleted : {false, true}) {
+    if (deleted) ASSERT_THAT(service.registry.Delete(service.acme_owner, {"acme", issued.key.kid}), IsOk());
+    const auto verdict = service.Verify(forged);
+    ASSERT_THAT(verdict, IsOk());
+    EXPECT_EQ(verdict->decision, Decision::kNotFound);
+    EXPECT_FALSE(verdict->identity.has_value());
+  }
+  // The version's proof is known, so a comparison decides. For an unproven one, Argon2 does.
+  EXPECT_EQ(service.hashes.computed(), hashes);
+  EXPECT_EQ(service.MustVerify(ForgedWithRightTag(service.ring, service.acme_owner.kid)), Decision::kNotFound);
+  EXPECT_EQ(service.hashes.computed(), hashes + 1);
 }
 
 TEST(KeyVerifier, RevokedKeyIsDeniedEvenWithRightSecretAtOnce) {
@@ -140,6 +165,24 @@ TEST(KeyVerifier, AKeyOfAnotherOrganizationIsNotFound) {
   EXPECT_EQ(service.MustVerify(issued.key_string.Expose(), {}, "acme"), Decision::kAllowed);
   EXPECT_EQ(service.MustVerify(issued.key_string.Expose(), {}, "system"), Decision::kAllowed);
   EXPECT_EQ(service.MustVerify(issued.key_string.Expose(), {}, "other"), Decision::kNotFound);
+}
+
+TEST(KeyVerifier, AKeyOfADeletedOrganizationIsRevoked) {
+  MemoryService service;
+  const IssuedKey issued = service.MustCreate(service.acme_owner, "acme", "editor");
+  const auto decide = [](const storage::LockedState& state) -> absl::StatusOr<storage::Mutation> {
+    Change change;
+    change.organization = *state.organization;
+    change.organization->deleted_at = state.now;
+    change.body = EncodeBody(change, Audit());
+    storage::Mutation mutation;
+    mutation.changes.push_back(change);
+    return mutation;
+  };
+  ASSERT_THAT(service.store.Commit({.organization = "acme", .lock_organization = true}, decide), IsOk());
+  ASSERT_THAT(service.follower.Poll(), IsOk());
+  EXPECT_EQ(service.MustVerify(issued.key_string.Expose()), Decision::kRevoked);
+  EXPECT_THAT(service.Create(service.system_owner, "acme", "viewer"), testing::HasReason("ORGANIZATION_NOT_FOUND"));
 }
 
 TEST(KeyVerifier, WithoutALeaseItCanNotDecideAndNeverSaysNotFound) {

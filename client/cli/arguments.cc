@@ -2,7 +2,6 @@
 
 #include <array>
 #include <cstdint>
-#include <regex>
 
 #include "absl/status/status.h"
 #include "client/core/key_format.h"
@@ -112,11 +111,6 @@ absl::StatusOr<v1::Reason> ParseReason(std::string_view text) {
   if (text == "compromised") return v1::REASON_COMPROMISED;
   if (text == "owner-left") return v1::REASON_OWNER_LEFT;
   return absl::InvalidArgumentError("--reason: unused, rotated, compromised or owner-left is wanted");
-}
-
-std::string WithoutKeyStrings(std::string_view text) {
-  static const std::regex* const key_string = new std::regex("lk1_[0-9A-Za-z]{16}_[0-9A-Za-z]+");
-  return std::regex_replace(std::string(text), *key_string, "[key string]");
 }
 
 }  // namespace latchkey::cli

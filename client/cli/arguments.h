@@ -30,7 +30,5 @@ absl::StatusOr<std::pair<std::string, std::string>> ParseLabel(std::string_view 
 // "unused", "rotated", "compromised", "owner-left".
 absl::StatusOr<v1::Reason> ParseReason(std::string_view text);
 
-// `text` with everything in it that looks like a key string replaced by "[key string]".
-std::string WithoutKeyStrings(std::string_view text);
 
 }  // namespace latchkey::cli

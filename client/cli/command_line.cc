@@ -7,6 +7,7 @@
 #include "client/cli/arguments.h"
 #include "client/cli/commands.h"
 #include "client/cli/output.h"
+#include "client/core/redaction.h"
 #include "client/core/text.h"
 
 namespace latchkey::cli {
@@ -84,8 +85,7 @@ int RunCommandLine(int argc, const char* const* argv) {
   } catch (const CLI::ParseError& mistake) {
     // CLI11 quotes what it did not understand, which may be a key string in the wrong place.
     std::fputs(
-        absl::StrCat("latchkey: ", core::Printable(WithoutKeyStrings(mistake.what())), " (see latchkey --help)\n")
-            .c_str(),
+        absl::StrCat("latchkey: ", core::Printable(core::Redacted(mistake.what())), " (see latchkey --help)\n").c_str(),
         stderr);
     return kTrouble;
   }

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/cli/arguments.h"
 #include "client/cli/table.h"
+#include "client/core/redaction.h"
 #include "client/core/resource_names.h"
 #include "client/core/text.h"
 #include "client/src/convert.h"
@@ -32,7 +33,7 @@ std::string ReasonOf(const absl::Status& error) {
 }  // namespace
 
 std::string ErrorText(const absl::Status& error) {
-  std::string text = absl::StrCat("latchkey: ", core::Printable(WithoutKeyStrings(std::string(error.message()))), " (",
+  std::string text = absl::StrCat("latchkey: ", core::Printable(core::Redacted(std::string(error.message()))), " (",
                                   absl::StatusCodeToString(error.code()));
   if (const std::string reason = ReasonOf(error); !reason.empty())
     absl::StrAppend(&text, ", ", core::Printable(reason));

@@ -1,6 +1,10 @@
+#include <algorithm>
+#include <condition_variable>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <mutex>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -79,6 +83,9 @@ ExitError Open(const DevOptions& options, DataDirectory& data) {
   if (!path.ok()) return {kExitCantCreate, absl::StrCat("--data-dir: ", std::string(path.status().message()))};
   data.path = *path;
   absl::StatusOr<FileLock> lock = FileLock::Take(data.path + "/lock");
+  if (!lock.ok() && !absl::IsFailedPrecondition(lock.status())) {
+    return {kExitCantCreate, absl::StrCat("--data-dir: ", std::string(lock.status().message()))};
+  }
   if (!lock.ok()) {
     return {kExitBusy, absl::StrCat("--data-dir ", data.path,
                                     " is used by another latchkeyd dev; stop it first or name another directory")};
@@ -95,14 +102,46 @@ ExitError StartPostgres(DataDirectory& data) {
   return {};
 }
 
-// Keeps the private PostgreSQL alive: the server on top of it just sees a database that was away.
-void KeepPostgres(EmbeddedPostgres& postgres) {
-  if (postgres.Running()) return;
-  log::Error("PostgreSQL ended; starting it again");
-  if (const absl::Status restarted = postgres.Restart(); !restarted.ok()) {
-    log::Error("PostgreSQL does not start", {{"error", std::string(restarted.message())}});
+// Keeps the private PostgreSQL alive: the server on top of it just sees a database that was away. A thread of its own,
+// as a restart may take long, and health and signals must not wait for it. Nobody else touches `postgres` meanwhile.
+class PostgresKeeper {
+ public:
+  explicit PostgresKeeper(EmbeddedPostgres& postgres) : postgres_(postgres), thread_([this] { Keep(); }) {}
+  ~PostgresKeeper() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    thread_.join();
   }
-}
+
+ private:
+  void Keep() {
+    absl::Duration pause = kLookEvery;
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (!wake_.wait_for(lock, absl::ToChronoMilliseconds(pause), [this] { return stopping_; })) {
+      lock.unlock();
+      if (postgres_.Running()) {
+        pause = kLookEvery;
+      } else {
+        log::Error("PostgreSQL ended; starting it again");
+        const absl::Status restarted = postgres_.Restart();
+        if (!restarted.ok()) log::Error("PostgreSQL does not start", {{"error", std::string(restarted.message())}});
+        pause = restarted.ok() ? kLookEvery : std::min(pause * 2, kLongestPause);
+      }
+      lock.lock();
+    }
+  }
+
+  static constexpr absl::Duration kLookEvery = absl::Milliseconds(100);
+  static constexpr absl::Duration kLongestPause = absl::Seconds(10);
+  EmbeddedPostgres& postgres_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
 
 }  // namespace
 
@@ -131,12 +170,13 @@ int RunDev(const DevOptions& options) {
   absl::StatusOr<std::unique_ptr<Service>> service =
       Service::Start(options.service, *std::move(ring), database, /*migrate=*/false);
   if (!service.ok()) return fail(service.status());
+  auto keeper = std::make_unique<PostgresKeeper>(*data.postgres);
   bool announced = false;
   while (!WaitForStop(absl::Milliseconds(50))) {
     (*service)->Tick();
-    KeepPostgres(*data.postgres);
     if (const absl::Status fatal = (*service)->fatal(); !fatal.ok()) {
       service->reset();
+      keeper.reset();
       return fail(fatal);
     }
     if (!announced && (*service)->ready()) {
@@ -146,6 +186,7 @@ int RunDev(const DevOptions& options) {
   }
   (*service)->Drain(absl::Seconds(options.service.drain_seconds));
   service->reset();
+  keeper.reset();
   data.postgres.reset();
   return kExitOk;
 }

@@ -114,6 +114,10 @@ absl::StatusOr<std::string> MakePrivateDirectory(const std::string& path) {
   if (stat(absolute, &info) != 0 || !S_ISDIR(info.st_mode)) {
     return absl::PermissionDeniedError(absl::StrCat(path, " is not a directory"));
   }
+  if ((info.st_mode & 0022) != 0 || info.st_uid != geteuid()) {
+    return absl::PermissionDeniedError(
+        absl::StrCat(path, " belongs to another user or can be written by others, who could swap the key ring"));
+  }
   return std::string(absolute);
 }
 

@@ -16,7 +16,8 @@ absl::StatusOr<core::Secret> ReadSecretFile(const std::string& path);
 // ALREADY_EXISTS if there is one.
 absl::Status WriteSecretFile(const std::string& path, const core::Secret& contents, bool replace);
 
-// Makes the directory 0700 if it is missing, its parents as usual, and returns its absolute path.
+// Makes the directory 0700 if it is missing, its parents as usual, and returns its absolute path. PERMISSION_DENIED for
+// one that is another user's or that others can write.
 absl::StatusOr<std::string> MakePrivateDirectory(const std::string& path);
 
 bool DirectoryExists(const std::string& path);

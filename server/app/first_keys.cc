@@ -5,6 +5,7 @@
 #include "server/app/files.h"
 #include "server/app/key_ring_file.h"
 #include "server/app/service.h"
+#include "server/base/errors.h"
 
 namespace latchkey::app {
 
@@ -30,8 +31,9 @@ absl::Status MakeFirstKeys(const std::string& connection_string, const keys::Key
     return absl::OkStatus();
   };
   const absl::Status done = bootstrapper.Run(first, keep);
-  // OUTCOME_UNKNOWN keeps the files: the keys may exist.
-  if (!done.ok() && !absl::IsUnavailable(done)) {
+  // Then the keys may exist, and these are their only strings.
+  const bool may_exist = errors::ReasonOf(done) == "OUTCOME_UNKNOWN";
+  if (!done.ok() && !may_exist) {
     for (const std::string& file : written) unlink(file.c_str());
   }
   return done;

@@ -51,6 +51,8 @@ std::vector<char*> Pointers(const std::vector<std::string>& strings) {
     }
   }
   if (close_range(4, ~0U, 0) != 0) Fail("close_range");
+  // A terminal's Ctrl-C is for us, who stop the child in our own order.
+  setpgid(0, 0);
   if (chdir(command.working_directory.c_str()) != 0) Fail("chdir");
   umask(command.file_mask);
   if (command.run_as.has_value()) {

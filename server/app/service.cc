@@ -18,6 +18,7 @@ namespace {
 
 constexpr absl::Duration kShortestBackoff = absl::Milliseconds(100);
 constexpr absl::Duration kLongestBackoff = absl::Seconds(2);
+constexpr int kStalePolls = 3;  // A database that has not answered for so many polls counts as away.
 constexpr absl::Duration kAnchorEvery = absl::Minutes(1);
 
 std::string HostOf(const std::string& listen) { return listen.substr(0, listen.rfind(':')); }
@@ -86,7 +87,9 @@ bool Service::ready() const { return clock_.BootNow() < index_.Read().lease_unti
 
 void Service::Tick() {
   serving_.SetVerify(ready());
-  serving_.SetAdmin(database_ok_);
+  const base::BootTime ok_at = base::BootTime::FromNanoseconds(database_ok_at_ns_);
+  const bool recent = clock_.BootNow() - ok_at < kStalePolls * follower_.poll_interval();
+  serving_.SetAdmin(database_ok_ && recent);
 }
 
 absl::Status Service::fatal() const {
@@ -143,7 +146,9 @@ void Service::Follow() {
     }
     const bool is_fatal = status.code() == absl::StatusCode::kFailedPrecondition;
     if (prepared) {
+      const base::BootTime sent_at = clock_.BootNow();
       status = follower_.Poll();
+      if (status.ok()) database_ok_at_ns_ = sent_at.nanoseconds();
       NoteDatabase(status);
       if (status.ok() && clock_.BootNow() >= anchor_at) {
         LogAnchor();

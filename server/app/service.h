@@ -76,6 +76,8 @@ class Service {
   std::string address_;
 
   std::atomic<bool> database_ok_{false};
+  // When the last poll that succeeded was sent; health must not wait for one that hangs.
+  std::atomic<int64_t> database_ok_at_ns_{0};
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   bool stopping_ = false;

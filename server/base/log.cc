@@ -6,8 +6,7 @@
 #include <chrono>
 #include <memory>
 
-#include "client/core/base62.h"
-#include "client/core/key_format.h"
+#include "client/core/redaction.h"
 #include "nlohmann/json.hpp"
 
 namespace latchkey::log {
@@ -56,28 +55,7 @@ void Write(Level level, std::string_view message, const Fields& fields) {
   Logger().log(SpdlogLevel(level), spdlog::string_view_t(Members(message, fields)));
 }
 
-std::string Redacted(std::string_view text) {
-  constexpr size_t kHead = core::kMarker.size() + core::kKeyIdLength + 1;
-  std::string out;
-  size_t done = 0;
-  size_t from = 0;
-  while (true) {
-    const size_t at = text.find(core::kMarker, from);
-    if (at == std::string_view::npos) break;
-    from = at + 1;
-    const std::string_view head = text.substr(at, kHead);
-    if (head.size() < kHead || head.back() != '_') continue;
-    if (!core::IsBase62(head.substr(core::kMarker.size(), core::kKeyIdLength))) continue;
-    size_t end = at + kHead;
-    while (end < text.size() && core::IsBase62(text[end])) ++end;
-    if (end == at + kHead) continue;
-    out.append(text.substr(done, at + kHead - done)).append("[redacted]");
-    done = end;
-    from = end;
-  }
-  out.append(text.substr(done));
-  return out;
-}
+std::string Redacted(std::string_view text) { return core::Redacted(text); }
 
 std::string Members(std::string_view message, const Fields& fields) {
   std::string out = "\"msg\":" + Quoted(message);

@@ -81,8 +81,13 @@ void KeyIndex::PutKey(const KeyRecord& key) {
 
 void KeyIndex::Replace(const LogPosition& position, std::vector<OrganizationRecord> organizations,
                        std::vector<RoleRecord> roles, const std::vector<KeyRecord>& keys) {
-  // Between clearing and filling a reader may miss a key, so nothing may be answered until the next Extend.
-  EndLease();
+  {
+    // Between clearing and filling a reader may miss a key: no answer until the next Extend, and none by a reader who
+    // has the lease of before.
+    const std::lock_guard<std::mutex> lock(reading_mutex_);
+    reading_.lease_until = base::BootTime::Never();
+    ++reading_.generation;
+  }
   for (KeyShard& shard : *keys_) {
     const std::lock_guard<std::mutex> lock(shard.mutex);
     shard.keys.clear();

@@ -32,6 +32,8 @@ class KeyIndex {
   struct Reading {
     base::BootTime lease_until;
     int64_t revision = 0;
+    // Rises each time the whole view is replaced: "there is no such key" is worth nothing if it rose meanwhile.
+    int64_t generation = 0;
     // The database's clock is at most `database_now + (now - sampled_at)`: what expiry is judged by, early rather than
     // late.
     absl::Time database_now;

@@ -4,6 +4,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "client/core/permissions.h"
 #include "server/base/errors.h"
 #include "server/keys/built_in_roles.h"
 #include "server/keys/ceiling.h"
@@ -38,11 +39,18 @@ absl::StatusOr<KeyRecord> FindTarget(const LockedState& state, const Principal& 
   return found->second;
 }
 
-// The last live owner of `system` must stay one: nobody else could mint keys for every organization.
+// An owner that its organization can count on.
+bool IsLastingOwner(const KeyRecord& key) {
+  return key.role == kOwnerRole && key.expires_at == Never() && !key.deleted();
+}
+
+// The last lasting owner of an organization must stay one: from inside, nobody else could make another.
 absl::Status RequireAnotherOwner(const LockedState& state, const KeyRecord& target) {
-  const bool counts =
-      target.organization == core::kSystemOrganization && target.role == kOwnerRole && target.expires_at == Never();
-  if (!counts || state.other_owners > 0) return absl::OkStatus();
+  if (!IsLastingOwner(target) || state.other_owners > 0) return absl::OkStatus();
+  for (const auto& [kid, key] : state.keys) {
+    // `other_owners` leaves out all the keys that were locked, the caller among them.
+    if (kid != target.kid && key.organization == target.organization && IsLastingOwner(key)) return absl::OkStatus();
+  }
   return errors::LastOwner(target.organization);
 }
 
@@ -183,9 +191,10 @@ absl::StatusOr<KeyRecord> KeyRegistry::Update(const Principal& caller, const Key
   if (!seen->creator_kid.empty()) plan.kids.push_back(seen->creator_kid);
   if (edit.role) plan.roles = {{edit.organization, *edit.role}};
   plan.organization = edit.organization;
-  plan.lock_organization = edit.organization == core::kSystemOrganization;
+  plan.lock_organization = IsLastingOwner(*seen);
   plan.children_of = edit.kid;
   plan.count_other_owners = true;
+  bool start_over = false;
   KeyRecord key;
   const auto decide = [&](const LockedState& state) -> absl::StatusOr<Mutation> {
     const absl::StatusOr<Authority> holder = CallerAuthority(state, caller, kKeysUpdate);
@@ -224,7 +233,8 @@ absl::StatusOr<KeyRecord> KeyRegistry::Update(const Principal& caller, const Key
       lowered.permissions = *permissions;
     }
     lowered.expires_at = key.expires_at;
-    if (key.expires_at > target->expires_at) {
+    // A greater role is a grant for as long as the key lives, just as a longer life is.
+    if (key.expires_at > target->expires_at || !core::AtMost(lowered.permissions, old.permissions)) {
       for (const Authority& ceiling : ceilings) {
         if (absl::Status within = RequireEndsWithin(key.expires_at, ceiling); !within.ok()) return within;
       }
@@ -232,13 +242,20 @@ absl::StatusOr<KeyRecord> KeyRegistry::Update(const Principal& caller, const Key
     if (key.role != target->role || key.expires_at < target->expires_at) {
       if (absl::Status kept = RequireDescendantsAtMost(state, lowered); !kept.ok()) return kept;
     }
-    if (key.role != kOwnerRole || key.expires_at != Never()) {
+    if (!IsLastingOwner(key)) {
+      start_over = IsLastingOwner(*target) && !plan.lock_organization;
+      if (start_over) return Mutation();
       if (absl::Status kept = RequireAnotherOwner(state, *target); !kept.ok()) return kept;
     }
     key.updated_at = state.now;
     return WriteKey(key, AuditFor(caller, kUpdateMethod, ""));
   };
-  const absl::StatusOr<storage::Committed> committed = Commit(plan, decide);
+  absl::StatusOr<storage::Committed> committed = Commit(plan, decide);
+  if (start_over) {
+    // It has become an owner since it was looked at: two owners must not lower each other at once.
+    plan.lock_organization = true;
+    committed = Commit(plan, decide);
+  }
   if (!committed.ok()) return committed.status();
   if (!committed->rows.empty()) key.revision = committed->rows.back().rev;
   return key;
@@ -246,12 +263,15 @@ absl::StatusOr<KeyRecord> KeyRegistry::Update(const Principal& caller, const Key
 
 absl::StatusOr<KeyRecord> KeyRegistry::Delete(const Principal& caller, const KeyRemoval& removal) {
   const std::string name = core::KeyNameOf(removal.organization, removal.kid);
-  if (!caller.ActsOn(removal.organization)) return errors::KeyNotFound(name);
+  // Looked at before it is locked: nobody may hold up another organization's keys.
+  const absl::StatusOr<KeyRecord> seen = Get(caller, removal.organization, removal.kid);
+  if (!seen.ok()) return seen.status();
   LockPlan plan;
   plan.kids = {caller.kid, removal.kid};
   plan.organization = removal.organization;
-  plan.lock_organization = removal.organization == core::kSystemOrganization;
+  plan.lock_organization = IsLastingOwner(*seen);
   plan.count_other_owners = true;
+  bool start_over = false;
   KeyRecord key;
   const auto decide = [&](const LockedState& state) -> absl::StatusOr<Mutation> {
     const absl::StatusOr<Authority> holder = CallerAuthority(state, caller, kKeysDelete);
@@ -269,6 +289,8 @@ absl::StatusOr<KeyRecord> KeyRegistry::Delete(const Principal& caller, const Key
       return WriteKey(key, AuditFor(caller, kDeleteMethod, ""));
     }
     if (!removal.etag.empty() && removal.etag != EtagOf(target->revision)) return errors::EtagMismatch(name);
+    start_over = IsLastingOwner(*target) && !plan.lock_organization;
+    if (start_over) return Mutation();
     if (absl::Status kept = RequireAnotherOwner(state, *target); !kept.ok()) return kept;
     key.deleted_at = state.now;
     key.updated_at = state.now;
@@ -276,7 +298,11 @@ absl::StatusOr<KeyRecord> KeyRegistry::Delete(const Principal& caller, const Key
     key.delete_reason = removal.reason;
     return WriteKey(key, AuditFor(caller, kDeleteMethod, ""));
   };
-  const absl::StatusOr<storage::Committed> committed = Commit(plan, decide);
+  absl::StatusOr<storage::Committed> committed = Commit(plan, decide);
+  if (start_over) {
+    plan.lock_organization = true;
+    committed = Commit(plan, decide);
+  }
   if (!committed.ok()) return committed.status();
   if (!committed->rows.empty()) key.revision = committed->rows.back().rev;
   return key;

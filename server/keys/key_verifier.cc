@@ -76,7 +76,7 @@ std::optional<absl::StatusOr<Verdict>> KeyVerifier::VerifyFromMemory(const Verif
         verdict.identity = std::move(identity);
         const absl::Time ends_at = std::min(key->expires_at, matched->expires_at);
         const base::BootTime now = clock_.BootNow();
-        if (now >= reading.lease_until) return errors::LeaseExpired();
+        if (now >= reading.lease_until || Replaced(reading)) return errors::LeaseExpired();
         const absl::Time database_now = reading.DatabaseTimeAt(now);
         verdict.lease_remaining = reading.lease_until - now;
         if (verdict.decision != Decision::kRevoked && ends_at <= database_now) verdict.decision = Decision::kExpired;
@@ -90,9 +90,13 @@ std::optional<absl::StatusOr<Verdict>> KeyVerifier::VerifyFromMemory(const Verif
     }
   }
   const base::BootTime now = clock_.BootNow();
-  if (now >= reading.lease_until) return errors::LeaseExpired();
+  if (now >= reading.lease_until || Replaced(reading)) return errors::LeaseExpired();
   verdict.lease_remaining = reading.lease_until - now;
   return verdict;
+}
+
+bool KeyVerifier::Replaced(const KeyIndex::Reading& reading) const {
+  return index_.Read().generation != reading.generation;
 }
 
 absl::StatusOr<Verdict> KeyVerifier::VerifyUnproven(const VerifyQuestion& question, const HashPool::Ticket& ticket) {

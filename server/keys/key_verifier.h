@@ -63,6 +63,9 @@ class KeyVerifier {
   HashPool& hashes() { return hashes_; }
 
  private:
+  // Whether what was read after `reading` may be from another view.
+  bool Replaced(const KeyIndex::Reading& reading) const;
+
   storage::KeyStore& store_;
   KeyIndex& index_;
   const KeyRing& ring_;

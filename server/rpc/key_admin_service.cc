@@ -38,7 +38,9 @@ grpc::ServerUnaryReactor* KeyAdminService::Run(grpc::CallbackServerContext* cont
     return reactor;
   }
   if (!known.has_value()) {
-    absl::StatusOr<keys::HashPool::Ticket> admitted = verifier.hashes().Admit(call->HashPatience(parts_.hash_patience));
+    // As long as the caller waits, not as short as a verification: after a restart every administrator is unproven, and
+    // a storm of first verifications must not refuse their revocations.
+    absl::StatusOr<keys::HashPool::Ticket> admitted = verifier.hashes().Admit(call->TimeLeft());
     if (!admitted.ok()) {
       call->Complete(admitted.status());
       return reactor;

@@ -32,7 +32,6 @@ class KeyAdminService final : public v1::KeyAdmin::CallbackService {
     base::WorkerPool& workers;
     base::WorkerPool& issue_workers;
     SecurityLog& security_log;
-    absl::Duration hash_patience;  // Calls that would wait longer for a hash are refused with HASH_POOL_FULL.
   };
   explicit KeyAdminService(const Parts& parts) : parts_(parts) {}
 

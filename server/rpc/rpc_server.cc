@@ -64,8 +64,7 @@ struct RpcServer::Running {
                .ring = domain.ring,
                .workers = admin_workers,
                .issue_workers = issue_workers,
-               .security_log = security_log,
-               .hash_patience = options.hash_patience}),
+               .security_log = security_log}),
         verify({.verifier = domain.verifier,
                 .workers = verify_workers,
                 .security_log = security_log,
@@ -94,6 +93,9 @@ absl::StatusOr<int> RpcServer::Start() {
   builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port);
   builder.SetMaxReceiveMessageSize(options_.max_message_bytes);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, options_.max_metadata_bytes);
+  // gRPC inflates a message before it checks its size: 61 KB of gzip would take 60 MiB, without any credentials.
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
   // Two servers on one port would each get some of the calls.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);

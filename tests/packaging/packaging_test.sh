@@ -77,7 +77,7 @@ expect 1 "denied: MALFORMED" "no key string" "${latchkey[@]}" verify
 expect 1 '"decision": "DECISION_MALFORMED"' "no key string" "${latchkey[@]}" verify --output json
 expect 2 "(UNAVAILABLE)" "$well_formed" "${latchkey[@]}" verify
 expect 2 "no key to verify" "" "${latchkey[@]}" verify
-expect 2 "[key string]" "" "${latchkey[@]}" verify "$well_formed"
+expect 2 "[redacted]" "" "${latchkey[@]}" verify "$well_formed"
 expect 2 "(UNAVAILABLE)" "" "${latchkey[@]}" keys list --organization acme
 expect 2 "that is a key string" "" "${latchkey[@]}" keys get "$well_formed"
 expect 2 "subcommand is required" "" "${latchkey[@]}" keys

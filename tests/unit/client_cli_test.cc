@@ -95,11 +95,6 @@ TEST(ParseReason, KnowsTheFourReasons) {
   EXPECT_FALSE(ParseReason("OWNER_LEFT").ok());
 }
 
-TEST(WithoutKeyStrings, LeavesNothingOfTheSecret) {
-  EXPECT_EQ(WithoutKeyStrings("not expected: " + KeyString() + " x"), "not expected: [key string] x");
-  EXPECT_EQ(WithoutKeyStrings("nothing here"), "nothing here");
-}
-
 TEST(Table, AlignsByDisplayColumnsAndEndsLinesWithoutSpaces) {
   Table table({"NAME", "ROLE"});
   table.AddRow({"日本", "viewer"});

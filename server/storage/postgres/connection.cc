@@ -66,15 +66,15 @@ class Connection::Notices final : public pqxx::errorhandler {
   bool of_replication = false;
 };
 
-Connection::Connection(const std::string& connection_string, const SessionSettings& settings)
-    : connection_(std::make_unique<pqxx::connection>(WithDefaults(connection_string, settings))) {
+Connection::Connection(const std::string& connection_string, const SessionSettings& settings, Watchdog* dog)
+    : dog_(dog), connection_(std::make_unique<pqxx::connection>(WithDefaults(connection_string, settings))) {
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
   connection_->inhibit_reactivation(true);
 #pragma GCC diagnostic pop
   notices_ = std::make_unique<Notices>(*connection_);
   session_ = std::make_unique<pqxx::nontransaction>(*connection_);
-  session_->exec(SessionSql(settings));
+  Exec(SessionSql(settings));
   for (const Statement& statement : Statements()) connection_->prepare(statement.name, statement.sql);
 }
 
@@ -83,7 +83,10 @@ Connection::~Connection() {
   notices_.reset();
 }
 
-pqxx::result Connection::Exec(const std::string& sql) { return session_->exec(sql); }
+pqxx::result Connection::Exec(const std::string& sql) {
+  const Watchdog::Watch watch(dog_, connection_->sock());
+  return session_->exec(sql);
+}
 
 bool Connection::open() const { return connection_->is_open(); }
 
@@ -97,7 +100,7 @@ bool Connection::Reset() noexcept {
   try {
     if (!connection_->is_open()) return false;
     // A ROLLBACK outside a transaction only warns; so that notices() keeps its meaning, nobody asks it in between.
-    session_->exec("ROLLBACK");
+    Exec("ROLLBACK");
     return connection_->is_open();
   } catch (...) {
     return false;

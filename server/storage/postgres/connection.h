@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/time/time.h"
+#include "server/storage/postgres/watchdog.h"
 
 namespace latchkey::storage::postgres {
 
@@ -21,8 +22,9 @@ struct SessionSettings {
 // it. Once broken it only throws. Every method may throw pqxx's exceptions. Not thread-safe.
 class Connection {
  public:
-  // Connects and sets the session; throws pqxx::broken_connection if it can't.
-  Connection(const std::string& connection_string, const SessionSettings& settings);
+  // Connects and sets the session; throws pqxx::broken_connection if it can't. `dog` outlives it and ends every
+  // statement that its limit is too short for; nullptr = none does.
+  Connection(const std::string& connection_string, const SessionSettings& settings, Watchdog* dog = nullptr);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -32,6 +34,7 @@ class Connection {
   // One of statements.h, prepared on first use in this session.
   template <typename... Arguments>
   pqxx::result Run(const char* statement, Arguments&&... arguments) {
+    const Watchdog::Watch watch(dog_, connection_->sock());
     return session_->exec_prepared(statement, std::forward<Arguments>(arguments)...);
   }
 
@@ -51,6 +54,7 @@ class Connection {
 
  private:
   class Notices;
+  Watchdog* const dog_;
   std::unique_ptr<pqxx::connection> connection_;
   std::unique_ptr<Notices> notices_;
   std::unique_ptr<pqxx::nontransaction> session_;

@@ -26,7 +26,11 @@ void ConnectionPool::Lease::Return() {
 
 ConnectionPool::ConnectionPool(std::string connection_string, SessionSettings settings, int size,
                                absl::Duration longest_wait)
-    : connection_string_(std::move(connection_string)), settings_(settings), size_(size), longest_wait_(longest_wait) {}
+    : connection_string_(std::move(connection_string)),
+      settings_(settings),
+      dog_(settings.statement_timeout + absl::Seconds(1)),
+      size_(size),
+      longest_wait_(longest_wait) {}
 
 ConnectionPool::Lease ConnectionPool::Borrow(bool fresh) {
   Lease lease;
@@ -53,7 +57,7 @@ ConnectionPool::Lease ConnectionPool::Borrow(bool fresh) {
   closing.clear();
   if (lease.connection_ != nullptr) return lease;
   try {
-    lease.connection_ = std::make_unique<Connection>(connection_string_, settings_);
+    lease.connection_ = std::make_unique<Connection>(connection_string_, settings_, &dog_);
     lease.fresh_ = true;
     return lease;
   } catch (...) {

@@ -11,7 +11,8 @@
 
 namespace latchkey::storage::postgres {
 
-// At most `size` sessions, opened when needed. Survives a restarted database: a session that the server has closed is
+// At most `size` sessions, opened when needed. A statement that is not answered a second after its statement_timeout
+// breaks its session. Survives a restarted database: a session that the server has closed is
 // noticed when it is borrowed and replaced. Thread-safe.
 class ConnectionPool {
  public:
@@ -54,6 +55,7 @@ class ConnectionPool {
 
   const std::string connection_string_;
   const SessionSettings settings_;
+  Watchdog dog_;  // Before the sessions it watches.
   const int size_;
   const absl::Duration longest_wait_;
   std::mutex mutex_;

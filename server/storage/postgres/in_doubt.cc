@@ -1,5 +1,6 @@
 #include "server/storage/postgres/in_doubt.h"
 
+#include <chrono>
 #include <exception>
 #include <utility>
 
@@ -61,7 +62,8 @@ Outcome AskOutcome(ConnectionPool& pool, Connection* connection, const Transacti
     std::optional<Outcome> outcome = Ask(*connection, transaction, mutation);
     return outcome.has_value() ? *std::move(outcome) : Outcome{};
   }
-  for (int64_t left = patience / kPause; left >= 0; --left) {
+  const auto until = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(patience);
+  while (std::chrono::steady_clock::now() < until) {
     if (ConnectionPool::Lease lease = pool.Borrow(/*fresh=*/true)) {
       std::optional<Outcome> outcome = Ask(*lease, transaction, mutation);
       if (!outcome.has_value() && !lease->Reset()) lease.Drop();

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "absl/time/time.h"
+
+namespace latchkey::storage::postgres {
+
+// Ends conversations that last too long. statement_timeout is the server's to keep and tcp_user_timeout the kernel's: a
+// server that is stopped, or behind a proxy that swallows everything, keeps neither, and libpq itself waits for ever. A
+// socket whose time is over is shut down, which its reader sees as a broken connection. Thread-safe.
+class Watchdog {
+ public:
+  explicit Watchdog(absl::Duration limit);
+  ~Watchdog();
+  Watchdog(const Watchdog&) = delete;
+  Watchdog& operator=(const Watchdog&) = delete;
+
+  // While it lives, `socket` has until the limit. The socket stays open at least as long.
+  class Watch {
+   public:
+    Watch(Watchdog* dog, int socket);  // No dog, no limit.
+    ~Watch();
+    Watch(const Watch&) = delete;
+    Watch& operator=(const Watch&) = delete;
+
+   private:
+    Watchdog* const dog_;
+    std::multimap<std::chrono::steady_clock::time_point, int>::iterator place_;
+  };
+
+ private:
+  void Guard();
+
+  const std::chrono::nanoseconds limit_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::multimap<std::chrono::steady_clock::time_point, int> sockets_;  // By when their time is over.
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace latchkey::storage::postgres

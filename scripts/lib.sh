@@ -5,6 +5,11 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 say() { printf '[latchkey] %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
+# need_value FLAG [VALUE]: ends the script unless the flag has a value. Never inside $(...): it would end only that.
+need_value() {
+  [[ -n ${2:-} && $2 != --* ]] || die "$(basename "$0"): $1 needs a value (see --help)"
+}
+
 # Prints the script's own opening comment.
 show_help() { sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$0"; exit 0; }
 

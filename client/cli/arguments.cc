@@ -31,7 +31,7 @@ bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
 absl::StatusOr<absl::Duration> ParseDuration(std::string_view text) {
   const absl::Status wrong = absl::InvalidArgumentError(
-      "a duration such as 30d, 12h, 1d12h, 90s or 500ms is wanted, more than zero and at most 100 years");
+      "a duration such as 30d, 12h, 1d12h or 90s is wanted, more than zero and at most 100 years");
   int64_t total = 0;
   size_t next_unit = 0;
   while (!text.empty()) {

@@ -30,5 +30,4 @@ absl::StatusOr<std::pair<std::string, std::string>> ParseLabel(std::string_view 
 // "unused", "rotated", "compromised", "owner-left".
 absl::StatusOr<v1::Reason> ParseReason(std::string_view text);
 
-
 }  // namespace latchkey::cli

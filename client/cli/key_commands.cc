@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <functional>
 #include <memory>
 #include <string>
@@ -8,6 +10,7 @@
 #include "client/cli/output.h"
 #include "client/cli/table.h"
 #include "client/core/resource_names.h"
+#include "client/core/text.h"
 
 namespace latchkey::cli {
 namespace {
@@ -107,9 +110,11 @@ int ListKeys(const GlobalOptions& globals, const ListOptions& options) {
     if (!listed.ok()) return Fail(listed);
   }
   if (globals.json()) return Print(ToJson(all)) ? kOk : kTrouble;
+  const bool for_people = isatty(STDOUT_FILENO) == 1;
   Table table({"KEY", "NAME", "ROLE", "STATE", "CREATED", "EXPIRES", "LAST USED"});
   for (const v1::Key& key : all.keys()) {
-    table.AddRow({ShortKeyName(key.name()), key.display_name(), key.role(), StateText(key.state()),
+    const std::string name = for_people ? Shortened(core::Printable(key.display_name()), 40) : key.display_name();
+    table.AddRow({ShortKeyName(key.name()), name, key.role(), StateText(key.state()),
                   TimeText(key.has_create_time(), key.create_time(), "-"),
                   TimeText(key.has_expire_time(), key.expire_time(), "never"),
                   TimeText(key.has_last_used_time(), key.last_used_time(), "-")});

@@ -48,7 +48,22 @@ std::string ErrorText(const absl::Status& error) {
   return text;
 }
 
-int ExitCodeFor(const absl::Status& error) { return ReasonOf(error).empty() ? kTrouble : kRefused; }
+int ExitCodeFor(const absl::Status& error) {
+  // Only Latchkey's own errors have a reason: the others are of this program, of gRPC or of a proxy on the way.
+  if (ReasonOf(error).empty()) return kTrouble;
+  switch (error.code()) {
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kAlreadyExists:
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kAborted:
+    case absl::StatusCode::kOutOfRange:
+      return kRefused;
+    default:
+      return kTrouble;
+  }
+}
 
 int Fail(const absl::Status& error) {
   std::fputs(ErrorText(error).c_str(), stderr);

@@ -10,16 +10,17 @@
 
 namespace latchkey::cli {
 
-// The exit codes of every command. `verify` alone gives them meanings of its own (verify_command.h).
+// The exit codes of every command. `verify` alone gives them meanings of its own (verify_command.cc).
 inline constexpr int kOk = 0;
-inline constexpr int kRefused = 1;  // The server answered with an error.
-inline constexpr int kTrouble = 2;  // A mistake on the command line, or no answer.
+inline constexpr int kRefused = 1;  // The server understood who asked for what, and refused it.
+inline constexpr int kTrouble = 2;  // A mistake on the command line, credentials not accepted, or no answer.
 
 // An error for stderr: "latchkey: MESSAGE (CODE, REASON)" and an indented line for each field that was wrong. REASON is
 // google.rpc.ErrorInfo's; without one there is none. Printable, ends with a newline.
 std::string ErrorText(const absl::Status& error);
 
-// kRefused if the server's error catalogue answered, kTrouble otherwise.
+// kRefused if the server's error catalogue answered with INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS,
+// PERMISSION_DENIED, FAILED_PRECONDITION, ABORTED or OUT_OF_RANGE; kTrouble otherwise.
 int ExitCodeFor(const absl::Status& error);
 
 // Prints ErrorText to stderr and returns ExitCodeFor.

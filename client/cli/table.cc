@@ -52,6 +52,20 @@ size_t DisplayColumns(std::string_view text) {
   return columns;
 }
 
+std::string Shortened(std::string_view text, size_t columns) {
+  if (DisplayColumns(text) <= columns) return std::string(text);
+  std::string_view rest = text;
+  size_t taken = 0;
+  size_t bytes = 0;
+  while (!rest.empty()) {
+    const uint32_t point = TakePoint(rest);
+    taken += In(kNoWidth, point) ? 0 : In(kWide, point) ? 2 : 1;
+    if (taken >= columns) break;
+    bytes = text.size() - rest.size();
+  }
+  return std::string(text.substr(0, bytes)) + "…";
+}
+
 Table::Table(std::vector<std::string> heading) : rows_{std::move(heading)} {}
 
 void Table::AddRow(const std::vector<std::string>& cells) {

@@ -29,4 +29,7 @@ std::string Sheet(const std::vector<std::pair<std::string, std::string>>& lines)
 // emoji two, everything else one.
 size_t DisplayColumns(std::string_view text);
 
+// `text` (valid UTF-8) if it takes at most `columns` (from 1), otherwise as much of its beginning as fits before "…".
+std::string Shortened(std::string_view text, size_t columns);
+
 }  // namespace latchkey::cli

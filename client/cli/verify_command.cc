@@ -18,6 +18,7 @@
 #include "client/cli/output.h"
 #include "client/cli/table.h"
 #include "client/core/secret.h"
+#include "client/src/key_file.h"
 #include "latchkey/v1/key_verify.pb.h"
 #include "latchkey/verifier.h"
 
@@ -80,7 +81,7 @@ absl::StatusOr<core::Secret> ReadKeyUnderTest(const std::string& path) {
   }
   if (terminal) std::fputs("\n", stderr);
   text.resize(size);
-  if (!text.empty() && text.back() == '\n') text.pop_back();
+  client::DropLineEnd(text);
   // Most likely the command before the pipe failed, which says nothing about a key.
   if (text.empty()) return absl::InvalidArgumentError("no key to verify: neither on stdin nor in --key-file");
   return core::Secret(std::move(text));

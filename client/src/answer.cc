@@ -1,34 +1,11 @@
 #include <utility>
 
+#include "client/core/decision.h"
 #include "latchkey/verifier.h"
 
 namespace latchkey {
 
-std::string_view DecisionName(Decision decision) {
-  switch (decision) {
-    case Decision::kUnspecified:
-      return "UNSPECIFIED";
-    case Decision::kAllowed:
-      return "ALLOWED";
-    case Decision::kMalformed:
-      return "MALFORMED";
-    case Decision::kNotFound:
-      return "NOT_FOUND";
-    case Decision::kRevoked:
-      return "REVOKED";
-    case Decision::kDisabled:
-      return "DISABLED";
-    case Decision::kExpired:
-      return "EXPIRED";
-    case Decision::kPermissionDenied:
-      return "PERMISSION_DENIED";
-    case Decision::kClientNotAllowed:
-      return "CLIENT_NOT_ALLOWED";
-    case Decision::kRateLimited:
-      return "RATE_LIMITED";
-  }
-  return "UNSPECIFIED";
-}
+std::string_view DecisionName(Decision decision) { return core::DecisionName(static_cast<core::Decision>(decision)); }
 
 Answer Answer::Decided(Decision decision, Identity identity) {
   Answer answer;

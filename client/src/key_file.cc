@@ -25,6 +25,12 @@ absl::Status OpenFailed(const std::string& path, int error) {
 
 }  // namespace
 
+void DropLineEnd(std::string& text) {
+  if (!text.ends_with('\n')) return;
+  text.pop_back();
+  if (text.ends_with('\r')) text.pop_back();
+}
+
 absl::StatusOr<core::Secret> ReadKeyFile(const std::string& path) {
   // O_NONBLOCK: opening a pipe must not wait for somebody to write to it.
   const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -39,7 +45,8 @@ absl::StatusOr<core::Secret> ReadKeyFile(const std::string& path) {
         absl::StrCat("key file ", path, ": its group or others may read or write it; chmod 600 ", path));
   }
 
-  std::string text(core::kMaxKeyStringLength + 2, '\0');
+  // Room for the line end and one byte more, which shows that there is too much.
+  std::string text(core::kMaxKeyStringLength + 3, '\0');
   size_t size = 0;
   while (size < text.size()) {
     const ssize_t got = read(file, text.data() + size, text.size() - size);
@@ -53,7 +60,7 @@ absl::StatusOr<core::Secret> ReadKeyFile(const std::string& path) {
     size += static_cast<size_t>(got);
   }
   text.resize(size);
-  if (!text.empty() && text.back() == '\n') text.pop_back();
+  DropLineEnd(text);
   core::Secret key(std::move(text));
   if (!core::ParseKeyString(key.Expose())) {
     return absl::InvalidArgumentError(

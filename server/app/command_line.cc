@@ -8,7 +8,9 @@
 #include "server/base/log.h"
 #include "server/keys/hashing.h"
 
+#include "absl/strings/str_cat.h"
 #include "client/core/key_format.h"
+#include "client/core/redaction.h"
 
 namespace latchkey::app {
 namespace {
@@ -70,8 +72,8 @@ void AddDatabaseFlag(CLI::App& command, std::string& file) {
       ->envname("LATCHKEYD_DATABASE_URL_FILE");
 }
 
-void AddKeyringFlag(CLI::App& command, std::string& file) {
-  command.add_option("--keyring", file, "0600 file made by `latchkeyd keyring init`")
+void AddKeyringFlag(CLI::App& command, std::string& file, const std::string& names = "--keyring") {
+  command.add_option(names, file, "0600 file made by `latchkeyd keyring init`")
       ->required()
       ->envname("LATCHKEYD_KEYRING");
 }
@@ -88,11 +90,16 @@ int RunCommandLine(int argc, char** argv) {
   HardenProcess();
   CLI::App app("latchkeyd: a gRPC authorization service for API keys.", "latchkeyd");
   app.require_subcommand(1);
-  app.set_config("--config", "", "TOML or INI file with the flags below, one [section] a subcommand");
+  app.set_config("--config", "", "TOML or INI file with the subcommands' flags, one [section] a subcommand");
+  app.allow_config_extras(CLI::config_extras_mode::error);
+  app.fallthrough();
+  app.set_version_flag("--version", absl::StrCat("latchkeyd ", LATCHKEY_VERSION));
   app.footer(
-      "Exit codes: 0 stopped as asked, 64 a wrong flag, 69 the database or the address is not to be had, 73 a file "
-      "can't "
-      "be written,\n75 the data directory is in use, 78 a wrong or missing key ring or a schema this build can't use.");
+      "A flag beats the file, the file beats the environment.\n"
+      "Exit codes: 0 stopped as asked; 64 a wrong flag or config entry; 69 the database or the address is not to be "
+      "had;\n"
+      "70 a fault of ours; 73 a file or directory can't be made or used; 75 the data directory is in use; 78 a wrong,\n"
+      "missing or open key ring or database URL file, a database this build can't use, or bootstrap a second time.");
 
   ServeOptions serve;
   CLI::App* const serve_command = app.add_subcommand(
@@ -120,8 +127,10 @@ int RunCommandLine(int argc, char** argv) {
   AddDatabaseFlag(*migrate_command, migrate.database_url_file);
 
   BootstrapOptions bootstrap;
-  CLI::App* const bootstrap_command = app.add_subcommand(
-      "bootstrap", "Make the first owner of organization system, only while no owner has ever existed, and exit.");
+  CLI::App* const bootstrap_command =
+      app.add_subcommand("bootstrap",
+                         "Bring the schema up to date and make the first owner of organization system, only while no "
+                         "owner has ever existed, and exit.");
   AddDatabaseFlag(*bootstrap_command, bootstrap.database_url_file);
   AddKeyringFlag(*bootstrap_command, bootstrap.keyring_file);
   bootstrap_command->add_option("--out", bootstrap.out, "new 0600 file for the key string")->required();
@@ -130,7 +139,7 @@ int RunCommandLine(int argc, char** argv) {
   CLI::App* const keyring_command = app.add_subcommand("keyring", "Make the key ring.");
   keyring_command->require_subcommand(1);
   CLI::App* const init_command = keyring_command->add_subcommand("init", "Write a new key ring, and exit.");
-  AddKeyringFlag(*init_command, keyring_init.keyring_file);
+  AddKeyringFlag(*init_command, keyring_init.keyring_file, "--keyring,--out");
 
   CLI::App* const version_command = app.add_subcommand("version", "Print the version, and exit.");
 
@@ -138,7 +147,10 @@ int RunCommandLine(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help.
-    return Report({kExitUsage, std::string(error.what()) + " (see latchkeyd --help)"});
+    // A word nobody knows is the likelier mistake than the flag or subcommand that is then missing.
+    const std::vector<std::string> unknown = app.remaining(/*recurse=*/true);
+    const std::string what = unknown.empty() ? std::string(error.what()) : "unknown argument " + unknown.front();
+    return Report({kExitUsage, core::Redacted(what) + " (see latchkeyd --help)"});
   }
   if (*serve_command) {
     SetLogLevel(serve.service.log_level);

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "server/app/commands.h"
@@ -43,6 +44,15 @@ std::string LatchkeyCommand() {
 
 void PrintWelcome(const std::string& address, const std::string& data_dir) {
   const std::string key_file = Quoted(data_dir + "/acme.key");
+  if (absl::StartsWith(address, "unix:")) {
+    // The other clients want a flag of their own for sockets.
+    std::printf(
+        "latchkey ready on %s\n\n%s --server %s --credentials %s \\\n    keys create --organization acme "
+        "--name 'CI deploy' --role editor\n",
+        address.c_str(), LatchkeyCommand().c_str(), Quoted(address).c_str(), key_file.c_str());
+    std::fflush(stdout);
+    return;
+  }
   std::printf(R"text(latchkey ready on %s
 
 Create a key with grpcurl:

@@ -33,9 +33,10 @@ absl::Status CheckKeyRing(storage::KeyStore& store, const keys::KeyRing& ring) {
   for (const auto& [id, value] : ours) {
     const auto found = stored->find(id);
     if (found == stored->end() || found->second != value) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("wrong key ring: its secret ", id,
-                       " is not the one this database's keys were made with; start with the right --keyring"));
+      return absl::FailedPreconditionError(absl::StrCat(
+          "wrong key ring: its secret ", id,
+          " is not the one this database's keys were made with; put the right one back (serve: --keyring, dev: "
+          "keyring.json in the data directory)"));
     }
   }
   return absl::OkStatus();

@@ -1,3 +1,5 @@
+#include <cstdio>
+
 #include "server/app/commands.h"
 #include "server/app/database_url.h"
 #include "server/app/exit_error.h"
@@ -32,6 +34,8 @@ int RunServe(const ServeOptions& options) {
       return fail(fatal);
     }
     if (!announced && (*service)->ready()) {
+      std::printf("latchkey ready on %s\n", (*service)->address().c_str());
+      std::fflush(stdout);
       log::Info("ready", {{"address", (*service)->address()}});
       announced = true;
     }

@@ -139,7 +139,8 @@ void Service::Follow() {
     if (!prepared) {
       status = Prepare();
       prepared = status.ok();
-      if (!status.ok() && !complained) {
+      const bool will_end = status.code() == absl::StatusCode::kFailedPrecondition;
+      if (!status.ok() && !will_end && !complained) {
         log::Warning("the database is not ready; trying again", {{"error", std::string(status.message())}});
         complained = true;
       }

@@ -14,6 +14,7 @@ sigset_t StopSignals() {
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGHUP);  // The terminal is gone: an orderly stop is better than none.
   return set;
 }
 

@@ -4,10 +4,10 @@
 
 namespace latchkey::app {
 
-// Blocks TERM and INT in this thread and in all it starts, so that only WaitForStop sees them. Ignores PIPE.
+// Blocks TERM, INT and HUP in this thread and in all it starts, so that only WaitForStop sees them. Ignores PIPE.
 void BlockStopSignals();
 
-// True once TERM or INT has arrived; false after `patience` without one.
+// True once one of them has arrived; false after `patience` without one.
 bool WaitForStop(absl::Duration patience);
 
 // What every latchkeyd does first: no core file and no debugger may read the secrets (PR_SET_DUMPABLE 0, RLIMIT_CORE

@@ -71,7 +71,7 @@ absl::Status Call::AuthenticateUnproven(keys::KeyVerifier& verifier, const keys:
 absl::Status Call::Settle(const absl::StatusOr<keys::Verdict>& verdict) {
   absl::StatusOr<keys::Principal> principal = PrincipalOf(verdict, context_.peer());
   if (!principal.ok()) {
-    if (verdict.ok()) denied_because_ = absl::StrCat("decision ", static_cast<int>(verdict->decision));
+    if (verdict.ok()) denied_because_ = std::string(core::DecisionName(verdict->decision));
     return principal.status();
   }
   caller_ = *std::move(principal);

@@ -204,6 +204,29 @@ TEST(StartUp, WrongFlagsAreUsageErrors) {
   }
 }
 
+TEST(StartUp, ConfigFilesAreReadAndTheirMistakesAreUsageErrors) {
+  const TempDirectory directory;
+  const std::string good = directory.WriteFile("good.toml",
+                                               "[serve]\nkeyring=\"/no/ring\"\ndatabase-url-file=\"/no/url\"\n"
+                                               "[dev]\ndata-dir=\"/no/where\"\n");
+  // Both flags come from the file, wherever --config stands, and the other subcommand's section is no mistake.
+  ExpectOneLine(RunLatchkeyd({"serve", "--config", good}), 78, "/no/ring");
+  ExpectOneLine(RunLatchkeyd({"--config", good, "serve"}), 78, "/no/ring");
+  ExpectOneLine(RunLatchkeyd({"--config", good, "serve", "--keyring", "/mine"}), 78, "/mine");
+  for (const char* bad : {"[serve]\nlistenn=\"x\"\n", "listen=\"127.0.0.1:0\"\n", "[serve\nx\n"}) {
+    const std::string file = directory.WriteFile("bad.toml", bad);
+    ExpectOneLine(RunLatchkeyd({"--config", file, "serve", "--keyring", "/k", "--database-url-file", "/d"}), 64,
+                  "latchkeyd --help");
+  }
+}
+
+TEST(StartUp, ADataDirectoryThatOthersCanWriteIsRefused) {
+  const TempDirectory directory;
+  ASSERT_EQ(mkdir(directory.Child("open").c_str(), 0700), 0);
+  ASSERT_EQ(chmod(directory.Child("open").c_str(), 0777), 0);
+  ExpectOneLine(RunDev(directory.Child("open"), "127.0.0.1:0"), 73, "others");
+}
+
 TEST(StartUp, VersionAndHelpSucceed) {
   const ChildProcess::Result version = RunLatchkeyd({"version"});
   EXPECT_EQ(version.exit_code, 0);

@@ -73,16 +73,24 @@ done
 step "run the installed latchkey"
 latchkey=("$prefix/bin/latchkey" --server "127.0.0.1:$closed_port" --credentials "$work/caller.key")
 expect 0 "latchkey " "" "${latchkey[@]}" --version
+expect 0 "latchkey " "" "${latchkey[@]}" version
 expect 1 "denied: MALFORMED" "no key string" "${latchkey[@]}" verify
 expect 1 '"decision": "DECISION_MALFORMED"' "no key string" "${latchkey[@]}" verify --output json
 expect 2 "(UNAVAILABLE)" "$well_formed" "${latchkey[@]}" verify
+expect 2 "(UNAVAILABLE)" "$well_formed"$'\r' "${latchkey[@]}" verify
+expect 1 "denied: MALFORMED" "$well_formed " "${latchkey[@]}" verify
 expect 2 "no key to verify" "" "${latchkey[@]}" verify
 expect 2 "[redacted]" "" "${latchkey[@]}" verify "$well_formed"
 expect 2 "(UNAVAILABLE)" "" "${latchkey[@]}" keys list --organization acme
 expect 2 "that is a key string" "" "${latchkey[@]}" keys get "$well_formed"
 expect 2 "subcommand is required" "" "${latchkey[@]}" keys
-for command in "" keys "keys create" "keys get" "keys list" "keys rename" "keys revoke" verify roles "roles list" orgs \
-  "orgs create" "orgs list"; do
+expect 2 'has no command foo' "" "${latchkey[@]}" keys foo
+invalid=$'\xff\xfe'
+expect 2 "--name: valid UTF-8 is wanted" "" \
+  "${latchkey[@]}" keys create --organization acme --role editor --name "$invalid"
+if grep -q libprotobuf "$work/out"; then fail "protobuf wrote to stderr"; fi
+for command in "" keys "keys create" "keys get" "keys list" "keys rename" "keys revoke" verify version roles \
+  "roles list" orgs "orgs create" "orgs list"; do
   # shellcheck disable=SC2086  # The command's words.
   expect 0 "Usage: latchkey" "" "$prefix/bin/latchkey" $command --help >/dev/null
 done

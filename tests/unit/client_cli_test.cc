@@ -8,6 +8,7 @@
 #include "client/cli/table.h"
 #include "client/core/key_format.h"
 #include "client/src/convert.h"
+#include "client/src/key_file.h"
 #include "gmock/gmock.h"
 #include "google/rpc/error_details.pb.h"
 #include "gtest/gtest.h"
@@ -40,6 +41,10 @@ TEST(ParseDuration, RefusesEverythingElse) {
                            "36526d", "36525d1ms", "99999999999999999999s", "9223372036854775807ms", "1d2"}) {
     EXPECT_EQ(ParseDuration(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
   }
+}
+
+TEST(ParseDuration, ErrorOffersNothingThatNoKeyMayHave) {
+  EXPECT_THAT(ParseDuration("soon").status().message(), Not(HasSubstr("ms")));
 }
 
 TEST(ParseTime, ReadsRfc3339WithItsZone) {
@@ -111,6 +116,33 @@ TEST(Table, StoredNameCannotDriveTheTerminal) {
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2);
 }
 
+TEST(Shortened, CutsBetweenCharactersToTheColumnsGiven) {
+  EXPECT_EQ(Shortened("", 5), "");
+  EXPECT_EQ(Shortened("abcde", 5), "abcde");
+  EXPECT_EQ(Shortened("abcdef", 5), "abcd…");
+  EXPECT_EQ(Shortened("日本語", 6), "日本語");
+  EXPECT_EQ(Shortened("日本語", 5), "日本…");
+  EXPECT_EQ(Shortened("日本語", 4), "日…");
+  EXPECT_EQ(Shortened("e\xCC\x81t\xC3\xA9s", 3), "e\xCC\x81t…");
+  EXPECT_EQ(Shortened("ab", 1), "…");
+}
+
+TEST(DropLineEnd, TakesOneLineEndAndNothingElse) {
+  const auto dropped = [](std::string text) {
+    client::DropLineEnd(text);
+    return text;
+  };
+  EXPECT_EQ(dropped("key"), "key");
+  EXPECT_EQ(dropped("key\n"), "key");
+  EXPECT_EQ(dropped("key\r\n"), "key");
+  EXPECT_EQ(dropped("key\n\n"), "key\n");
+  EXPECT_EQ(dropped("key\r\r\n"), "key\r");
+  EXPECT_EQ(dropped("key\r"), "key\r");
+  EXPECT_EQ(dropped(" key \n"), " key ");
+  EXPECT_EQ(dropped("\n"), "");
+  EXPECT_EQ(dropped(""), "");
+}
+
 TEST(ErrorText, IsOneLineWithCodeAndReasonAndALineForEachField) {
   absl::Status error = absl::InvalidArgumentError("one field is wrong");
   google::rpc::ErrorInfo info;
@@ -130,6 +162,29 @@ TEST(ErrorText, HasNoReasonWhereNobodyGaveOne) {
   const absl::Status error = absl::UnavailableError("connection\nrefused");
   EXPECT_EQ(ErrorText(error), "latchkey: connection\xEF\xBF\xBDrefused (UNAVAILABLE)\n");
   EXPECT_EQ(ExitCodeFor(error), kTrouble);
+}
+
+TEST(ExitCodeFor, TellsRefusalsFromEverythingElse) {
+  const auto exit_code = [](absl::StatusCode code, const std::string& reason) {
+    absl::Status error(code, "no");
+    google::rpc::ErrorInfo info;
+    info.set_reason(reason);
+    error.SetPayload(client::kErrorInfoUrl, absl::Cord(info.SerializeAsString()));
+    return ExitCodeFor(error);
+  };
+  for (const absl::StatusCode code :
+       {absl::StatusCode::kInvalidArgument, absl::StatusCode::kNotFound, absl::StatusCode::kAlreadyExists,
+        absl::StatusCode::kPermissionDenied, absl::StatusCode::kFailedPrecondition, absl::StatusCode::kAborted,
+        absl::StatusCode::kOutOfRange}) {
+    EXPECT_EQ(exit_code(code, "ANY_REASON"), kRefused) << code;
+    EXPECT_EQ(exit_code(code, ""), kTrouble) << code << " that is not Latchkey's";
+  }
+  for (const absl::StatusCode code :
+       {absl::StatusCode::kUnavailable, absl::StatusCode::kDeadlineExceeded, absl::StatusCode::kResourceExhausted,
+        absl::StatusCode::kUnauthenticated, absl::StatusCode::kUnknown, absl::StatusCode::kCancelled,
+        absl::StatusCode::kInternal, absl::StatusCode::kDataLoss, absl::StatusCode::kUnimplemented}) {
+    EXPECT_EQ(exit_code(code, "ANY_REASON"), kTrouble) << code;
+  }
 }
 
 TEST(ToJson, UsesLowerCamelCaseAndNamesOfEnumValues) {

@@ -36,11 +36,7 @@ class ScriptedKeyAdmin : public v1::KeyAdmin::Service {
                          v1::CreateKeyResponse* response) override {
     created = *request;
     if (request->key().role() == "owner") {
-      google::rpc::ErrorInfo info;
-      info.set_reason("ROLE_EXCEEDS_CREATOR");
-      google::rpc::Status details;
-      details.add_details()->PackFrom(info);
-      return {grpc::StatusCode::PERMISSION_DENIED, "role owner is above yours", details.SerializeAsString()};
+      return Error(grpc::StatusCode::PERMISSION_DENIED, "role owner is above yours", "ROLE_EXCEEDS_CREATOR");
     }
     *response->mutable_key() = request->key();
     response->mutable_key()->set_name("organizations/acme/keys/0123456789ABCDEF");
@@ -54,6 +50,9 @@ class ScriptedKeyAdmin : public v1::KeyAdmin::Service {
     response->add_keys()->set_display_name(absl::StrCat("Key number ", page));
     if (page < 3) response->set_next_page_token(absl::StrCat(page + 1));
     return grpc::Status::OK;
+  }
+  grpc::Status GetKey(grpc::ServerContext*, const v1::GetKeyRequest*, v1::Key*) override {
+    return Error(grpc::StatusCode::UNAUTHENTICATED, "your key is not valid", "CREDENTIALS_INVALID");
   }
   grpc::Status ListOrganizations(grpc::ServerContext*, const v1::ListOrganizationsRequest*,
                                  v1::ListOrganizationsResponse* response) override {
@@ -76,6 +75,15 @@ class ScriptedKeyAdmin : public v1::KeyAdmin::Service {
   v1::UpdateKeyRequest updated;
   v1::DeleteKeyRequest deleted;
   std::vector<std::string> parents;
+
+ private:
+  static grpc::Status Error(grpc::StatusCode code, const std::string& message, const std::string& reason) {
+    google::rpc::ErrorInfo info;
+    info.set_reason(reason);
+    google::rpc::Status details;
+    details.add_details()->PackFrom(info);
+    return {code, message, details.SerializeAsString()};
+  }
 };
 
 class CommandTest : public ::testing::Test {
@@ -166,6 +174,24 @@ TEST_F(CommandTest, ErrorOfTheServerExitsWithOneAndShowsCodeAndReason) {
   EXPECT_EQ(result.err, "latchkey: role owner is above yours (PERMISSION_DENIED, ROLE_EXCEEDS_CREATOR)\n");
 }
 
+TEST_F(CommandTest, CredentialsNotAcceptedExitWithTwo) {
+  const Result result = Run({"keys", "get", "acme/0123456789ABCDEF"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_EQ(result.err, "latchkey: your key is not valid (UNAUTHENTICATED, CREDENTIALS_INVALID)\n");
+}
+
+TEST_F(CommandTest, CredentialsMayEndInAnyOneLineEndAndNothingElse) {
+  const auto exit_code_with = [this](const std::string& credentials) {
+    std::ofstream(key_file_) << credentials;
+    return Run({"keys", "list", "--organization", "acme"}).exit_code;
+  };
+  for (const char* end : {"", "\n", "\r\n"}) EXPECT_EQ(exit_code_with(KeyString() + end), 0) << end;
+  for (const char* end : {"\r", " ", " \n", "\n\n", "\r\n\n", "\r\r\n"}) {
+    EXPECT_EQ(exit_code_with(KeyString() + end), 2) << end;
+  }
+  EXPECT_EQ(exit_code_with(" " + KeyString() + "\n"), 2);
+}
+
 TEST_F(CommandTest, ServerThatIsAwayExitsWithTwoAndSaysHowToRepeatSafely) {
   server_.reset();
   const Result result =
@@ -228,6 +254,55 @@ TEST_F(CommandTest, MistakeOnTheCommandLineExitsWithTwoAndMakesNoCall) {
   EXPECT_TRUE(service_.parents.empty());
   EXPECT_EQ(service_.created.parent(), "");
   EXPECT_EQ(service_.deleted.name(), "");
+}
+
+TEST_F(CommandTest, TextThatIsNotUtf8IsAMistakeAndItsFlagIsNamed) {
+  const std::string bad = "caf\xE9";
+  const std::vector<std::string> create = {"keys", "create", "--organization", "acme", "--role", "editor"};
+  for (const char* flag : {"--name", "--description", "--owner", "--label", "--request-id", "--ttl"}) {
+    std::vector<std::string> words = create;
+    if (std::string(flag) != "--name") words.insert(words.end(), {"--name", "CI"});
+    words.insert(words.end(), {flag, bad});
+    const Result result = Run(words);
+    EXPECT_EQ(result.exit_code, 2) << flag;
+    EXPECT_EQ(result.err, absl::StrCat("latchkey: ", flag, ": valid UTF-8 is wanted (see latchkey --help)\n"));
+  }
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+           {"keys", "create", "--organization", "acme", "--name", "CI", "--role", bad},
+           {"keys", "list", "--organization", bad},
+           {"keys", "rename", "acme/0123456789ABCDEF", "--name", bad},
+           {"keys", "get", bad},
+           {"orgs", "create", "acme", "--name", bad},
+           {"verify", "--permission", "app.read", "--permission", bad}}) {
+    const Result result = Run(words);
+    EXPECT_EQ(result.exit_code, 2) << ::testing::PrintToString(words);
+    EXPECT_THAT(result.err, HasSubstr(": valid UTF-8 is wanted"));
+  }
+  EXPECT_EQ(service_.created.parent(), "");
+  EXPECT_EQ(service_.updated.key().name(), "");
+}
+
+TEST_F(CommandTest, WordThatIsNotUnderstoodIsNamed) {
+  const auto error = [this](const std::vector<std::string>& words) {
+    const Result result = Run(words);
+    EXPECT_EQ(result.exit_code, 2);
+    return result.err;
+  };
+  EXPECT_EQ(error({"foo"}), "latchkey: `latchkey` has no command foo (see latchkey --help)\n");
+  EXPECT_EQ(error({"foo", "list"}), "latchkey: `latchkey` has no command foo (see latchkey --help)\n");
+  EXPECT_EQ(error({"keys", "foo"}), "latchkey: `latchkey keys` has no command foo (see latchkey --help)\n");
+  EXPECT_EQ(error({"roles", "list", "--orgs", "acme"}),
+            "latchkey: `latchkey roles list` has no option --orgs (see latchkey --help)\n");
+  EXPECT_EQ(error({"keys", "list", "acme"}),
+            "latchkey: `latchkey keys list` does not take acme (see latchkey --help)\n");
+  EXPECT_THAT(error({"keys"}), HasSubstr("subcommand is required"));
+}
+
+TEST_F(CommandTest, VersionIsACommandAndAFlag) {
+  const Result command = Run({"version"});
+  EXPECT_EQ(command.exit_code, 0);
+  EXPECT_THAT(command.out, ::testing::MatchesRegex("latchkey [0-9.]+\n"));
+  EXPECT_EQ(command.out, Run({"--version"}).out);
 }
 
 TEST_F(CommandTest, KeyStringOnTheCommandLineIsNeverRepeated) {

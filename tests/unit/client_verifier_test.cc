@@ -428,7 +428,7 @@ TEST_F(VerifierTest, KeyFileFaultsSayWhatToDoAndQuoteNothing) {
   }
   const std::string good = CallersKey();
   for (const std::string& text : {std::string(), std::string("\n"), good + "\n\n", good + "\n" + good, " " + good,
-                                  good.substr(1), good + "x", good + std::string(5000, 'x'), good + "\r\n"}) {
+                                  good.substr(1), good + "x", good + std::string(5000, 'x'), good + "\r\n\n"}) {
     VerifierOptions options = Options();
     options.key_file = WriteKeyFile(text);
     const absl::Status error = Verifier::Connect(options).status();

@@ -113,6 +113,20 @@ TEST(Ceiling, AKeyCanNotOutliveItsCreator) {
   EXPECT_THAT(service.Create(service.As(admin), "acme", "viewer"), HasReason("CREDENTIALS_INVALID"));
 }
 
+TEST(Ceiling, AKeyThatExpiresCanNotHandItsRoleToOneThatDoesNot) {
+  MemoryService service;
+  const KeyRecord viewer = service.MustCreate(service.acme_owner, "acme", "viewer").key;
+  const KeyRecord admin = service.MustCreate(service.acme_owner, "acme", "admin").key;
+  const Principal passing = service.As(
+      service.MustCreate(service.acme_owner, "acme", "admin", {.at = std::nullopt, .ttl = absl::Hours(1)}).key);
+  EXPECT_THAT(service.registry.Update(passing, WithRole(viewer, "admin")), IsError(kDenied, "EXPIRY_EXCEEDS_CREATOR"));
+  // Lowering and renaming grant nothing.
+  EXPECT_THAT(service.registry.Update(passing, WithRole(admin, "viewer")), IsOk());
+  KeyEdit rename = Edit(viewer);
+  rename.display_name = "renamed";
+  EXPECT_THAT(service.registry.Update(passing, rename), IsOk());
+}
+
 TEST(Ceiling, AnUpdateNeedsOldAndNewAtMostTheCaller) {
   MemoryService service;
   const KeyRecord admin = service.MustCreate(service.acme_owner, "acme", "admin").key;
@@ -211,6 +225,24 @@ TEST(KeyRegistry, DeletingADeletedKeySucceedsAndMayOnlyStrengthenTheReason) {
   EXPECT_THAT(service.registry.Update(service.acme_owner, rename), IsError(kPrecondition, "KEY_DELETED"));
   EXPECT_EQ(KeyRegistry::StateOf(*again, service.now), KeyRegistry::State::kDeleted);
   EXPECT_THAT(service.registry.Get(service.acme_owner, "acme", key.kid), IsOk());
+}
+
+TEST(KeyRegistry, TwoOwnersCanRevokeAndLowerEachOther) {
+  for (const bool lower : {false, true}) {
+    MemoryService service;
+    const KeyRecord second = service.MustCreate(service.acme_owner, "acme", "owner").key;
+    KeyRecord first;
+    first.organization = "acme";
+    first.kid = service.acme_owner.kid;
+    if (lower) {
+      // The second would be left above its creator otherwise.
+      EXPECT_THAT(service.registry.Update(service.acme_owner, WithRole(second, "admin")), IsOk());
+    } else {
+      EXPECT_THAT(service.registry.Delete(service.As(second), {"acme", first.kid}), IsOk());
+    }
+    const Principal last = lower ? service.acme_owner : service.As(second);
+    EXPECT_THAT(service.registry.Delete(last, {"acme", last.kid}), IsError(kPrecondition, "LAST_OWNER"));
+  }
 }
 
 TEST(KeyRegistry, TheLastOwnerOfSystemStays) {

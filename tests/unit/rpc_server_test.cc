@@ -323,6 +323,16 @@ TEST_F(RpcServerTest, RequestAboveTheLimitIsRefusedByTheTransport) {
   EXPECT_TRUE(Verify(verifier_key_, "short", &verdict).ok());
 }
 
+TEST_F(RpcServerTest, CompressedRequestIsRefusedBeforeItIsInflated) {
+  const auto context = With(verifier_key_);
+  context->set_compression_algorithm(GRPC_COMPRESS_GZIP);
+  v1::VerifyRequest request;
+  request.set_key(std::string(32 << 20, 'x'));  // About 32 KiB of gzip.
+  v1::VerifyResponse verdict;
+  // RESOURCE_EXHAUSTED would mean that it was inflated and then found too large.
+  EXPECT_EQ(verify_->Verify(context.get(), request, &verdict).error_code(), grpc::StatusCode::UNIMPLEMENTED);
+}
+
 TEST_F(RpcServerTest, SecondServerOnThePortIsRefusedWithOneLine) {
   RpcServer second({keys_, organizations_, roles_, verifier_, ring_, serving_},
                    {.listen = "127.0.0.1:" + std::to_string(port_)});

@@ -76,7 +76,7 @@ class Answer {
 struct VerifierOptions {
   // A gRPC target: "127.0.0.1:50051", "dns:///latchkey.internal:50051", "unix:/run/latchkey.sock". Required.
   std::string server;
-  // A file with the caller's own key string (a key that holds latchkey.verify) and nothing else but a final newline;
+  // A file with the caller's own key string (a key that holds latchkey.verify) and nothing else but one line end;
   // not readable by group or others. Required.
   std::string key_file;
   // How long one Verify may take in all. 1 ms .. 60 s.

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "server/app/files.h"
+#include "server/storage/postgres/migrations.h"
 
 namespace latchkey::app {
 
@@ -19,6 +20,11 @@ absl::StatusOr<std::string> ReadDatabaseUrl(const std::string& path) {
   if (url.empty() || url.find('\n') != std::string::npos) {
     return absl::FailedPreconditionError(
         absl::StrCat("--database-url-file: ", path, ": wanted one line with a PostgreSQL connection string"));
+  }
+  // A string that libpq can't read will not get better by waiting.
+  if (const absl::Status readable = storage::CheckConnectionString(url); !readable.ok()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("--database-url-file: ", path, ": ", std::string(readable.message())));
   }
   return url;
 }

@@ -1,14 +1,18 @@
 #include <gtest/gtest.h>
 #include <libpq-fe.h>
 
+#include <fstream>
+#include <sstream>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "server/storage/postgres/migrations.h"
 #include "server/storage/postgres/postgres_key_store.h"
 #include "tests/contract/contract_fixture.h"
 #include "tests/support/postgres_environment.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_directory.h"
 
 namespace latchkey::contract {
 namespace {
@@ -16,8 +20,11 @@ namespace {
 using ::latchkey::testing::FreshDatabase;
 using ::latchkey::testing::HasCode;
 using ::latchkey::testing::HasReason;
+using ::latchkey::testing::IsError;
 using ::latchkey::testing::IsOk;
 using ::latchkey::testing::RunSql;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 // The SQLSTATE that a statement fails with; "" if it succeeds.
 std::string SqlState(const std::string& database, const std::string& statement) {
@@ -75,13 +82,113 @@ TEST(Migrations, RefuseADatabaseThatIsNewerThanThisBuild) {
          absl::StrCat("INSERT INTO schema_migrations (version) VALUES (", storage::NewestSchemaVersion() + 1, ")"));
   const absl::Status status = storage::Migrate(database);
   EXPECT_THAT(status, HasCode(absl::StatusCode::kFailedPrecondition));
-  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("newer"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("newer"));
 }
 
 TEST(Migrations, SayThatTheDatabaseIsAway) {
   const std::string nowhere = "host=/nonexistent dbname=latchkey";
   EXPECT_THAT(storage::Migrate(nowhere), HasReason("DATABASE_UNAVAILABLE"));
   EXPECT_THAT(storage::SchemaVersion(nowhere), HasReason("DATABASE_UNAVAILABLE"));
+}
+
+// What both say of a database that is none.
+std::string Unavailable(const std::string& database) {
+  const absl::Status status = storage::Migrate(database);
+  EXPECT_THAT(status, IsError(absl::StatusCode::kUnavailable, "DATABASE_UNAVAILABLE"));
+  EXPECT_EQ(storage::SchemaVersion(database).status(), status);
+  EXPECT_THAT(std::string(status.message()), Not(HasSubstr("\n")));
+  EXPECT_THAT(status.ToString(), Not(HasSubstr("canary")));
+  return std::string(status.message());
+}
+
+std::string FailedPrecondition(const std::string& database) {
+  const absl::Status status = storage::Migrate(database);
+  EXPECT_THAT(status, HasCode(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(status.ToString(), Not(HasSubstr("canary")));
+  return std::string(status.message());
+}
+
+TEST(Migrations, SayWhyAConnectionStringCannotBeParsed) {
+  const std::pair<const char*, const char*> strings[] = {
+      {"postgresql://latchkey:canary@localhost/latchkey?hst=x", "invalid URI query parameter: \"...\""},
+      {"canary here", "missing \"=\" after \"...\""},
+      {"postgres:/latchkey:canary@localhost/latchkey", "missing \"=\" after \"...\""},
+      {"password=my canary=x host=localhost", "invalid connection option \"...\""},
+      {"password='canary", "unterminated quoted string"},
+      {"postgresql://latchkey:%zzcanary@localhost", "invalid percent-encoded token: \"...\""},
+      {"postgresql://localhost/x?canary", "\"=\" in URI query parameter: \"...\""},
+      {"postgresql://[can\"ary", "\"]\" in IPv6 host address in URI: \"...\""},
+      {"postgresql://x:can\nary%zz@localhost", "invalid percent-encoded token: \"...\""}};
+  for (const auto& [connection_string, reason] : strings) {
+    const std::string message = FailedPrecondition(connection_string);
+    EXPECT_THAT(message, HasSubstr("connection string can't be parsed"));
+    EXPECT_THAT(message, HasSubstr(reason));
+    EXPECT_THAT(message, Not(HasSubstr("ary")));
+    EXPECT_EQ(storage::CheckConnectionString(connection_string).message(), message);
+    EXPECT_EQ(storage::SchemaVersion(connection_string).status().message(), message);
+  }
+  for (const char* good : {"", "host=localhost password=canary", "postgresql://latchkey:canary@localhost/latchkey"}) {
+    EXPECT_THAT(storage::CheckConnectionString(good), IsOk());
+  }
+}
+
+TEST(Migrations, SayWhyTheDatabaseCannotBeReached) {
+  EXPECT_THAT(Unavailable("host=/nonexistent dbname=latchkey password=canary"),
+              HasSubstr("\"/nonexistent/.s.PGSQL.5432\" failed: No such file or directory"));
+  EXPECT_THAT(Unavailable(FreshDatabase() + " dbname=missing password=canary"),
+              HasSubstr("database \"missing\" does not exist"));
+  EXPECT_THAT(Unavailable(FreshDatabase() + " user=stranger"), HasSubstr("failed for user \"stranger\""));
+}
+
+TEST(Migrations, ShowNoPasswordThatLibpqTakesForSomethingElse) {
+  for (const char* connection_string :
+       {"postgresql://latchkey:my@canary@localhost/latchkey", "postgresql://latchkey:1/canary@localhost/latchkey"}) {
+    EXPECT_THAT(Unavailable(connection_string), HasSubstr("percent-encoded?"));
+  }
+  EXPECT_THAT(Unavailable("postgresql://latchkey:canary"),
+              HasSubstr("invalid integer value \"...\" for connection option \"port\""));
+  EXPECT_THAT(Unavailable("host=/nonexistent sslmode=canary"), HasSubstr("invalid sslmode value: \"...\""));
+}
+
+TEST(Migrations, SayThatThePasswordIsWrong) {
+  const latchkey::testing::TempDirectory directory;
+  const auto postgres = latchkey::testing::StartPostgres(directory.Child("postgres"));
+  const std::string database = postgres->ConnectionString();
+  RunSql(database, "CREATE ROLE app LOGIN PASSWORD 'right'");
+  const std::string hba = directory.Child("postgres") + "/pg_hba.conf";
+  std::stringstream rules;
+  rules << "local all app scram-sha-256\n" << std::ifstream(hba).rdbuf();
+  std::ofstream(hba) << rules.str();
+  RunSql(database, "SELECT pg_reload_conf()");
+  // Until the postmaster has read them it says that peer authentication failed.
+  for (int i = 0; i < 1000 && !storage::SchemaVersion(database + " user=app password=right").ok(); ++i) {
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  EXPECT_THAT(Unavailable(database + " user=app password=canary"),
+              HasSubstr("password authentication failed for user \"app\""));
+}
+
+TEST(Migrations, SayThatTheRoleMayNotCreateTables) {
+  const std::string database = FreshDatabase();
+  // Every PostgreSQL has this role.
+  const std::string as_guest = database + " options='-c role=pg_monitor'";
+  constexpr char kText[] = "the database role may not create tables in schema public: make it the database's owner";
+  EXPECT_EQ(FailedPrecondition(as_guest), kText);
+  RunSql(database, "REVOKE ALL ON SCHEMA public FROM public");
+  EXPECT_EQ(FailedPrecondition(as_guest), kText);
+  RunSql(database, "GRANT ALL ON SCHEMA public TO public");
+  ASSERT_THAT(storage::Migrate(database), IsOk());
+  EXPECT_THAT(FailedPrecondition(as_guest), HasSubstr("may not use all of latchkey's tables"));
+  EXPECT_THAT(storage::SchemaVersion(as_guest), HasCode(absl::StatusCode::kFailedPrecondition));
+}
+
+TEST(Migrations, WantUtf8) {
+  const std::string fresh = FreshDatabase();
+  const std::string name = RunSql(fresh, "SELECT current_database() || '_latin'");
+  RunSql(fresh, absl::StrCat("CREATE DATABASE ", name, " ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"));
+  const std::string latin = absl::StrCat(fresh, " dbname=", name);
+  EXPECT_THAT(FailedPrecondition(latin), HasSubstr("encoding is LATIN1"));
+  EXPECT_THAT(storage::SchemaVersion(latin), HasCode(absl::StatusCode::kFailedPrecondition));
 }
 
 TEST(Schema, ChangeLogRefusesToBeRewritten) {

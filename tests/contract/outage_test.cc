@@ -2,7 +2,11 @@
 #include <libpq-fe.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
 #include <thread>
 
 #include "absl/strings/numbers.h"
@@ -79,6 +83,31 @@ class PostgresKeyStoreOutage : public ::testing::Test {
   std::string database_;
   std::unique_ptr<PostgresKeyStore> store_;
 };
+
+// `root` and all that descend from it.
+std::vector<pid_t> ProcessTree(pid_t root) {
+  std::vector<pid_t> tree = {root};
+  std::vector<std::pair<pid_t, pid_t>> parents;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", error)) {
+    pid_t pid = 0;
+    if (!absl::SimpleAtoi(entry.path().filename().string(), &pid)) continue;
+    std::ifstream file(entry.path() / "stat");
+    std::stringstream text;
+    text << file.rdbuf();
+    // "pid (name) state ppid ...": a name may hold anything.
+    std::stringstream rest(text.str().substr(std::min(text.str().size(), text.str().rfind(')') + 1)));
+    std::string state;
+    pid_t parent = 0;
+    if (rest >> state >> parent) parents.emplace_back(parent, pid);
+  }
+  for (size_t i = 0; i < tree.size(); ++i) {
+    for (const auto& [parent, pid] : parents) {
+      if (parent == tree[i]) tree.push_back(pid);
+    }
+  }
+  return tree;
+}
 
 TEST(PostgresKeyStore, NeedsNoDatabaseToBeMade) {
   const auto store = PostgresKeyStore::Create({.connection_string = "host=/nonexistent dbname=latchkey"});
@@ -175,6 +204,25 @@ TEST_F(PostgresKeyStoreOutage, WhileItIsAwayCallsAreUnavailableAndLaterTheyWork)
   ASSERT_THAT(postgres_->Restart(), IsOk());
   EXPECT_TRUE(store_->ReadKey("k1").value().has_value());
   EXPECT_FALSE(store_->ReadKey("k2").value().has_value());
+  EXPECT_THAT(PutKey("k2"), IsOk());
+}
+
+TEST_F(PostgresKeyStoreOutage, AStoppedServerIsUnavailable) {
+  store_ = PostgresKeyStore::Create(
+      {.connection_string = database_, .connect_timeout = absl::Seconds(2), .statement_timeout = absl::Seconds(1)});
+  ASSERT_THAT(PutKey("k1"), IsOk());
+  const std::vector<pid_t> processes = ProcessTree(postgres_->pid());
+  EXPECT_GE(processes.size(), 3u);
+  for (const pid_t pid : processes) kill(pid, SIGSTOP);
+  const absl::Time before = absl::Now();
+  EXPECT_THAT(store_->ReadKey("k1"), HasReason("DATABASE_UNAVAILABLE"));
+  // The statement's time is over after 2 s; then one connect.
+  EXPECT_GE(absl::Now() - before, absl::Milliseconds(1900));
+  EXPECT_LT(absl::Now() - before, absl::Seconds(8));
+  for (const pid_t pid : processes) kill(pid, SIGCONT);
+  const absl::StatusOr<std::optional<keys::KeyRecord>> key = store_->ReadKey("k1");
+  ASSERT_THAT(key, IsOk());
+  EXPECT_TRUE(key->has_value());
   EXPECT_THAT(PutKey("k2"), IsOk());
 }
 

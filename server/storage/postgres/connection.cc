@@ -67,7 +67,10 @@ class Connection::Notices final : public pqxx::errorhandler {
 };
 
 Connection::Connection(const std::string& connection_string, const SessionSettings& settings, Watchdog* dog)
-    : dog_(dog), connection_(std::make_unique<pqxx::connection>(WithDefaults(connection_string, settings))) {
+    : dog_(dog),
+      connection_(std::make_unique<pqxx::connection>(WithDefaults(connection_string, settings))),
+      socket_(connection_->sock()) {
+  if (socket_.get() < 0) throw pqxx::broken_connection("no descriptor to watch it by");
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
   connection_->inhibit_reactivation(true);
@@ -84,7 +87,7 @@ Connection::~Connection() {
 }
 
 pqxx::result Connection::Exec(const std::string& sql) {
-  const Watchdog::Watch watch(dog_, connection_->sock());
+  const Watchdog::Watch watch(dog_, socket_.get());
   return session_->exec(sql);
 }
 

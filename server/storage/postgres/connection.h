@@ -14,7 +14,7 @@ namespace latchkey::storage::postgres {
 struct SessionSettings {
   absl::Duration connect_timeout = absl::Seconds(3);  // Whole seconds, at least 2 (libpq).
   absl::Duration lock_timeout = absl::Milliseconds(500);
-  absl::Duration statement_timeout = absl::Seconds(10);
+  absl::Duration statement_timeout = absl::Seconds(10);  // More than 0: a pool's watchdog goes by it.
   absl::Duration idle_in_transaction_timeout = absl::Seconds(2);
 };
 
@@ -34,7 +34,7 @@ class Connection {
   // One of statements.h, prepared on first use in this session.
   template <typename... Arguments>
   pqxx::result Run(const char* statement, Arguments&&... arguments) {
-    const Watchdog::Watch watch(dog_, connection_->sock());
+    const Watchdog::Watch watch(dog_, socket_.get());
     return session_->exec_prepared(statement, std::forward<Arguments>(arguments)...);
   }
 
@@ -56,6 +56,7 @@ class Connection {
   class Notices;
   Watchdog* const dog_;
   std::unique_ptr<pqxx::connection> connection_;
+  const SocketCopy socket_;
   std::unique_ptr<Notices> notices_;
   std::unique_ptr<pqxx::nontransaction> session_;
 };

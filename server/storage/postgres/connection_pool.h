@@ -12,8 +12,8 @@
 namespace latchkey::storage::postgres {
 
 // At most `size` sessions, opened when needed. A statement that is not answered a second after its statement_timeout
-// breaks its session. Survives a restarted database: a session that the server has closed is
-// noticed when it is borrowed and replaced. Thread-safe.
+// breaks its session. Survives a restarted database: a session that the server has closed is noticed when it is
+// borrowed and replaced. Thread-safe.
 class ConnectionPool {
  public:
   // A borrowed session; gives it back when destroyed, or drops it if it is broken. Falsy if none was to be had.

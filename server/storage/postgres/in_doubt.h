@@ -31,8 +31,8 @@ struct Outcome {
 };
 
 // Asks the database what became of a transaction whose commit gave no clear answer: on `connection` if not null, else
-// on fresh sessions of `pool`; again while it is in progress or nobody answers, for about `patience`. Blocks. Never
-// throws.
+// on fresh sessions of `pool`; again while it is in progress or nobody answers. No try begins after `patience`; the
+// last may take one wait for a place in the pool, one connect, and a statement's time if that succeeds. Never throws.
 Outcome AskOutcome(ConnectionPool& pool, Connection* connection, const Transaction& transaction,
                    const Mutation& mutation, absl::Duration patience);
 

@@ -3,8 +3,11 @@
 #include <exception>
 #include <memory>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
+#include "server/base/errors.h"
 #include "server/storage/postgres/connection.h"
+#include "server/storage/postgres/operator_errors.h"
 #include "server/storage/postgres/schema.h"
 #include "server/storage/postgres/sql_failure.h"
 
@@ -24,13 +27,39 @@ int VersionIn(Connection& connection) {
   return connection.Exec("SELECT coalesce(max(version), 0) FROM schema_migrations")[0][0].as<int>();
 }
 
+absl::Status CheckEncoding(Connection& connection) {
+  const std::string encoding = connection.Exec("SHOW server_encoding")[0][0].as<std::string>();
+  if (encoding == "UTF8") return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("the database's encoding is ", encoding, ": make one with ENCODING 'UTF8'"));
+}
+
+absl::Status MayNotCreate() {
+  return absl::FailedPreconditionError(
+      "the database role may not create tables in schema public: make it the database's owner");
+}
+
+absl::Status MakeVersionTable(Connection& connection) {
+  try {
+    connection.Exec(
+        "CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, "
+        "applied_at timestamptz NOT NULL DEFAULT clock_timestamp())");
+    return absl::OkStatus();
+  } catch (const pqxx::insufficient_privilege&) {
+    return MayNotCreate();
+  } catch (const pqxx::sql_error& error) {
+    // "No schema has been selected to create in": without USAGE on it, it is as if it were not there.
+    if (error.sqlstate() == "3F000") return MayNotCreate();
+    throw;
+  }
+}
+
 absl::Status MigrateOn(Connection& connection) {
+  if (absl::Status encoding = CheckEncoding(connection); !encoding.ok()) return encoding;
   connection.Exec(kPatience);
   connection.Exec("BEGIN");
   connection.Exec(kLock);
-  connection.Exec(
-      "CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, "
-      "applied_at timestamptz NOT NULL DEFAULT clock_timestamp())");
+  if (absl::Status made = MakeVersionTable(connection); !made.ok()) return made;
   const int found = VersionIn(connection);
   const int newest = NewestSchemaVersion();
   if (found > newest) {
@@ -46,29 +75,49 @@ absl::Status MigrateOn(Connection& connection) {
   return absl::OkStatus();
 }
 
+// Runs `job` on a session of its own. Exceptions end here.
+absl::Status WithConnection(const std::string& connection_string, const char* what, postgres::Watchdog* dog,
+                            absl::FunctionRef<absl::Status(Connection&)> job) {
+  if (absl::Status parsed = postgres::ParseConnectionString(connection_string); !parsed.ok()) return parsed;
+  std::unique_ptr<Connection> connection;
+  try {
+    connection = std::make_unique<Connection>(connection_string, postgres::SessionSettings(), dog);
+    return job(*connection);
+  } catch (const pqxx::insufficient_privilege&) {
+    return absl::FailedPreconditionError(
+        "the database role may not use all of latchkey's tables in schema public: make it their owner");
+  } catch (const pqxx::broken_connection& error) {
+    if (connection == nullptr) return postgres::CannotConnect(connection_string, error.what());
+    return errors::DatabaseUnavailable();
+  } catch (...) {
+    return postgres::FailureOf(std::current_exception(), connection && connection->open()).ToStatus(what);
+  }
+}
+
 }  // namespace
 
 int NewestSchemaVersion() { return static_cast<int>(postgres::SchemaSteps().size()); }
 
+absl::Status CheckConnectionString(const std::string& connection_string) {
+  return postgres::ParseConnectionString(connection_string);
+}
+
 absl::Status Migrate(const std::string& connection_string) {
-  std::unique_ptr<Connection> connection;
-  try {
-    connection = std::make_unique<Connection>(connection_string, postgres::SessionSettings());
-    return MigrateOn(*connection);
-  } catch (...) {
-    return postgres::FailureOf(std::current_exception(), connection && connection->open()).ToStatus("migrating");
-  }
+  return WithConnection(connection_string, "migrating", nullptr, MigrateOn);
 }
 
 absl::StatusOr<int> SchemaVersion(const std::string& connection_string) {
-  std::unique_ptr<Connection> connection;
-  try {
-    connection = std::make_unique<Connection>(connection_string, postgres::SessionSettings());
-    return VersionIn(*connection);
-  } catch (...) {
-    return postgres::FailureOf(std::current_exception(), connection && connection->open())
-        .ToStatus("reading the schema version");
-  }
+  const postgres::SessionSettings settings;
+  postgres::Watchdog dog(settings.statement_timeout + absl::Seconds(1));
+  int version = 0;
+  absl::Status status =
+      WithConnection(connection_string, "reading the schema version", &dog, [&](Connection& connection) {
+        if (absl::Status encoding = CheckEncoding(connection); !encoding.ok()) return encoding;
+        version = VersionIn(connection);
+        return absl::OkStatus();
+      });
+  if (!status.ok()) return status;
+  return version;
 }
 
 }  // namespace latchkey::storage

@@ -1,6 +1,8 @@
 #include "server/storage/postgres/watchdog.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 namespace latchkey::storage::postgres {
 
@@ -33,16 +35,22 @@ void Watchdog::Guard() {
   while (!stopping_) {
     const auto now = std::chrono::steady_clock::now();
     auto next = now + limit_;
-    for (const auto& [until, socket] : sockets_) {
+    for (auto& [until, socket] : sockets_) {
       if (until > now) {
         next = until;
         break;
       }
       // Under the lock: its Watch, and so the socket, is still there.
-      shutdown(socket, SHUT_RDWR);
+      if (socket != kShut) shutdown(std::exchange(socket, kShut), SHUT_RDWR);
     }
     changed_.wait_until(lock, next, [this] { return stopping_; });
   }
+}
+
+SocketCopy::SocketCopy(int socket) : copy_(fcntl(socket, F_DUPFD_CLOEXEC, 0)) {}
+
+SocketCopy::~SocketCopy() {
+  if (copy_ >= 0) close(copy_);
 }
 
 }  // namespace latchkey::storage::postgres

@@ -21,7 +21,8 @@ class Watchdog {
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
 
-  // While it lives, `socket` has until the limit. The socket stays open at least as long.
+  // While it lives, `socket` has until the limit. The socket stays open at least as long: libpq closes its own inside a
+  // statement when that breaks, and the number is soon another's, so this is a duplicate (SocketCopy).
   class Watch {
    public:
     Watch(Watchdog* dog, int socket);  // No dog, no limit.
@@ -37,12 +38,26 @@ class Watchdog {
  private:
   void Guard();
 
+  static constexpr int kShut = -1;
   const std::chrono::nanoseconds limit_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::multimap<std::chrono::steady_clock::time_point, int> sockets_;  // By when their time is over.
   bool stopping_ = false;
   std::thread thread_;
+};
+
+// Another descriptor of an open socket, which nobody else closes.
+class SocketCopy {
+ public:
+  explicit SocketCopy(int socket);  // get() < 0 if it can't be had.
+  ~SocketCopy();
+  SocketCopy(const SocketCopy&) = delete;
+  SocketCopy& operator=(const SocketCopy&) = delete;
+  int get() const { return copy_; }
+
+ private:
+  const int copy_;
 };
 
 }  // namespace latchkey::storage::postgres

@@ -27,17 +27,17 @@ spdlog::level::level_enum SpdlogLevel(Level level) {
 }
 
 spdlog::logger& Logger() {
-  // Leaked: threads may log while static objects are being destroyed.
-  static spdlog::logger* const logger = [] {
+  // Never destroyed: threads may log while static objects are.
+  static const std::shared_ptr<spdlog::logger>* const logger = [] {
     auto made = std::make_shared<spdlog::logger>("latchkey", std::make_shared<spdlog::sinks::stderr_sink_mt>());
     made->set_pattern(R"({"ts":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l",%v})", spdlog::pattern_time_type::utc);
     made->set_level(spdlog::level::info);
     made->flush_on(spdlog::level::warn);
     spdlog::register_logger(made);
     spdlog::flush_every(std::chrono::seconds(1));
-    return (new std::shared_ptr<spdlog::logger>(std::move(made)))->get();
+    return new std::shared_ptr<spdlog::logger>(std::move(made));
   }();
-  return *logger;
+  return **logger;
 }
 
 std::string Quoted(std::string_view text) {

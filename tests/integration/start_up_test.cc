@@ -83,7 +83,7 @@ TEST(StartUp, TheFirstStartMakesPrivateFilesAndTheNextOneServesTheSameKeys) {
     }
     const std::string output = dev.server().process().output();
     EXPECT_THAT(output, StartsWith("latchkey ready on " + dev.server().address() + "\n"));
-    for (const char* paste : {"grpcurl", "-expand-headers", "buf curl", "latchkey --server"}) {
+    for (const char* paste : {"grpcurl", "-expand-headers", "buf curl", "latchkey", " --server "}) {
       EXPECT_THAT(output, HasSubstr(paste));
     }
     const RpcClient owner = dev.AcmeOwner();

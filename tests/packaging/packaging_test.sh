@@ -28,7 +28,7 @@ for header in $headers; do
 done
 
 step "build the example with find_package(latchkey)"
-"$cmake" -S "$source_dir/client/example" -B "$work/found" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_CXX_COMPILER="$cxx" \
+"$cmake" -G Ninja -S "$source_dir/client/example" -B "$work/found" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_CXX_COMPILER="$cxx" \
   >"$work/configure.log" 2>&1 || { cat "$work/configure.log"; fail configure; }
 "$cmake" --build "$work/found" >"$work/build.log" 2>&1 || { cat "$work/build.log"; fail build; }
 

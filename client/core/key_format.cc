@@ -8,20 +8,37 @@
 namespace latchkey::core {
 namespace {
 
-constexpr std::array<uint32_t, 256> MakeCrcTable() {
-  std::array<uint32_t, 256> table{};
+// tables[k][b]: what byte b still does to the CRC when k zero bytes follow it.
+using CrcTables = std::array<std::array<uint32_t, 256>, 8>;
+
+constexpr CrcTables MakeCrcTables() {
+  CrcTables tables{};
   for (uint32_t i = 0; i < 256; ++i) {
     uint32_t value = i;
     for (int bit = 0; bit < 8; ++bit) value = (value & 1) ? (value >> 1) ^ 0xEDB88320u : value >> 1;
-    table[i] = value;
+    tables[0][i] = value;
   }
-  return table;
+  for (size_t k = 1; k < tables.size(); ++k) {
+    for (uint32_t i = 0; i < 256; ++i) {
+      const uint32_t before = tables[k - 1][i];
+      tables[k][i] = (before >> 8) ^ tables[0][before & 0xff];
+    }
+  }
+  return tables;
 }
 
+// "Slicing-by-8" (Kounavis and Berry, 2005): eight independent look-ups instead of a chain of eight. A cache's hit
+// costs as little as the CRC allows.
 uint32_t Crc32(std::string_view text) {
-  static constexpr std::array<uint32_t, 256> kTable = MakeCrcTable();
+  static constexpr CrcTables kTables = MakeCrcTables();
+  const auto byte = [&text](size_t i) -> uint32_t { return static_cast<unsigned char>(text[i]); };
   uint32_t crc = 0xFFFFFFFFu;
-  for (const char c : text) crc = (crc >> 8) ^ kTable[(crc ^ static_cast<unsigned char>(c)) & 0xff];
+  for (; text.size() >= 8; text.remove_prefix(8)) {
+    crc ^= byte(0) | byte(1) << 8 | byte(2) << 16 | byte(3) << 24;
+    crc = kTables[7][crc & 0xff] ^ kTables[6][crc >> 8 & 0xff] ^ kTables[5][crc >> 16 & 0xff] ^ kTables[4][crc >> 24] ^
+          kTables[3][byte(4)] ^ kTables[2][byte(5)] ^ kTables[1][byte(6)] ^ kTables[0][byte(7)];
+  }
+  for (const char c : text) crc = (crc >> 8) ^ kTables[0][(crc ^ static_cast<unsigned char>(c)) & 0xff];
   return crc ^ 0xFFFFFFFFu;
 }
 

@@ -1,47 +1,12 @@
 #pragma once
 
-#include <compare>
-#include <cstdint>
-
-#include "absl/time/time.h"
+#include "client/core/clock.h"
 
 namespace latchkey::base {
 
-// A point on CLOCK_BOOTTIME: never set back, and it goes on during suspend (steady_clock stops there, which would let a
-// lease outlive its bound). Meaningful on this machine until it restarts.
-class BootTime {
- public:
-  constexpr BootTime() = default;
-  static constexpr BootTime FromNanoseconds(int64_t ns) {
-    BootTime time;
-    time.ns_ = ns;
-    return time;
-  }
-  // Before every real time: a lease that ends here was never given.
-  static constexpr BootTime Never() { return BootTime(); }
-
-  constexpr int64_t nanoseconds() const { return ns_; }
-  friend constexpr auto operator<=>(BootTime, BootTime) = default;  // NOLINT(modernize-use-nullptr): compares with 0.
-  friend BootTime operator+(BootTime time, absl::Duration d) {
-    return FromNanoseconds(time.ns_ + absl::ToInt64Nanoseconds(d));
-  }
-  friend absl::Duration operator-(BootTime a, BootTime b) { return absl::Nanoseconds(a.ns_ - b.ns_); }
-
- private:
-  int64_t ns_ = 0;
-};
-
-// The only source of time below server/app; tests drive one by hand. Thread-safe.
-class Clock {
- public:
-  virtual ~Clock() = default;
-  virtual BootTime BootNow() const = 0;
-};
-
-// The machine's.
-class SystemClock final : public Clock {
- public:
-  BootTime BootNow() const override;
-};
+// Both sides of a lease count on the same clock (client/core/clock.h).
+using core::BootTime;
+using core::Clock;
+using core::SystemClock;
 
 }  // namespace latchkey::base

@@ -121,6 +121,13 @@ absl::Status ExpiryExceedsCreator(absl::Time limit) {
       Detail{.reason = "EXPIRY_EXCEEDS_CREATOR", .metadata = {{"expire_time", at}}});
 }
 
+absl::Status CidrsExceedCreator() {
+  return Make(absl::StatusCode::kPermissionDenied,
+              "allowed_cidrs: the creator's own key is held to narrower addresses; a key can only be used from where "
+              "its creator's can",
+              "CIDRS_EXCEED_CREATOR");
+}
+
 absl::Status KeyNotFound(const std::string& name) {
   return Make(absl::StatusCode::kNotFound, absl::StrCat("no key ", name), "KEY_NOT_FOUND");
 }
@@ -157,6 +164,12 @@ absl::Status DescendantsExceed(int count) {
       absl::StrCat(count, " live key(s) that this key created would be left above it; lower or delete them first"),
       Detail{.reason = "DESCENDANTS_EXCEED_CREATOR", .metadata = {{"count", absl::StrCat(count)}}});
 }
+absl::Status RevisionUnknown() {
+  return Make(absl::StatusCode::kFailedPrecondition,
+              "min_revision is of another history than this database has: it was restored or has lost commits; drop "
+              "what was remembered and start anew",
+              "REVISION_UNKNOWN");
+}
 absl::Status AlreadyBootstrapped() {
   return Make(absl::StatusCode::kFailedPrecondition, "an owner has existed already; bootstrap makes the first one only",
               "ALREADY_BOOTSTRAPPED");
@@ -177,6 +190,18 @@ absl::Status LeaseExpired() {
               "this server has not heard from the database within the staleness bound, so it can't decide",
               Detail{.reason = "LEASE_EXPIRED", .retry_after = absl::Seconds(1)});
 }
+absl::Status RevisionNotReached() {
+  return Make(absl::StatusCode::kUnavailable, "this server has not reached min_revision within the deadline; try again",
+              Detail{.reason = "REVISION_NOT_REACHED", .retry_after = absl::Milliseconds(100)});
+}
+absl::Status ReplicaForgotten() {
+  return Make(absl::StatusCode::kUnavailable, "this server's row of replica_lease is gone; it will be made anew",
+              "REPLICA_FORGOTTEN");
+}
+absl::Status WatchEnded(const std::string& why) {
+  return Make(absl::StatusCode::kUnavailable, absl::StrCat("this stream has ended: ", why, "; subscribe anew"),
+              "WATCH_ENDED");
+}
 absl::Status KeyRingLacks(const std::string& what) {
   return Make(absl::StatusCode::kUnavailable,
               absl::StrCat("this server's key ring lacks ", what, ", which this key was made with"),
@@ -193,6 +218,10 @@ absl::Status HashPoolFull(absl::Duration retry_after) {
 absl::Status WorkersBusy(absl::Duration retry_after) {
   return Make(absl::StatusCode::kResourceExhausted, "too many calls are waiting; try again",
               Detail{.reason = "WORKERS_BUSY", .retry_after = retry_after});
+}
+absl::Status TooManyFailures(absl::Duration retry_after) {
+  return Make(absl::StatusCode::kResourceExhausted, "too many failed verifications of this kind; try again",
+              Detail{.reason = "TOO_MANY_FAILURES", .retry_after = retry_after});
 }
 absl::Status Contended() {
   return Make(absl::StatusCode::kAborted,

@@ -48,6 +48,8 @@ absl::Status PermissionMissing(const std::string& permission);  // PERMISSION_DE
 absl::Status RoleExceedsCreator(const std::string& role);  // ROLE_EXCEEDS_CREATOR
 // The caller's key expires at `limit`, what it grants would outlive it.
 absl::Status ExpiryExceedsCreator(absl::Time limit);  // EXPIRY_EXCEEDS_CREATOR
+// What it grants could be used from addresses that the caller's key can't.
+absl::Status CidrsExceedCreator();  // CIDRS_EXCEED_CREATOR
 
 // --- Resources. ---
 absl::Status KeyNotFound(const std::string& name);           // NOT_FOUND KEY_NOT_FOUND
@@ -58,15 +60,20 @@ absl::Status EtagMismatch(const std::string& name);          // ABORTED ETAG_MIS
 absl::Status KeyDeleted(const std::string& name);            // FAILED_PRECONDITION KEY_DELETED
 absl::Status LastOwner(const std::string& organization);     // FAILED_PRECONDITION LAST_OWNER
 absl::Status DescendantsExceed(int count);                   // FAILED_PRECONDITION DESCENDANTS_EXCEED_CREATOR
+absl::Status RevisionUnknown();                              // FAILED_PRECONDITION REVISION_UNKNOWN: another history's
 absl::Status AlreadyBootstrapped();                          // FAILED_PRECONDITION ALREADY_BOOTSTRAPPED
 
 // --- Could not decide: try again. ---
 absl::Status DatabaseUnavailable();                     // UNAVAILABLE DATABASE_UNAVAILABLE
 absl::Status OutcomeUnknown();                          // UNAVAILABLE OUTCOME_UNKNOWN: the commit is in doubt
 absl::Status LeaseExpired();                            // UNAVAILABLE LEASE_EXPIRED
+absl::Status RevisionNotReached();                      // UNAVAILABLE REVISION_NOT_REACHED: within the deadline
+absl::Status ReplicaForgotten();                        // UNAVAILABLE REPLICA_FORGOTTEN: the renewal updated no row
+absl::Status WatchEnded(const std::string& why);        // UNAVAILABLE WATCH_ENDED: subscribe anew
 absl::Status KeyRingLacks(const std::string& what);     // UNAVAILABLE KEY_RING_LACKS_ID
 absl::Status ShuttingDown();                            // UNAVAILABLE SHUTTING_DOWN
 absl::Status HashPoolFull(absl::Duration retry_after);  // RESOURCE_EXHAUSTED HASH_POOL_FULL
+absl::Status TooManyFailures(absl::Duration retry_after);  // RESOURCE_EXHAUSTED TOO_MANY_FAILURES: slow lane only
 absl::Status WorkersBusy(absl::Duration retry_after);   // RESOURCE_EXHAUSTED WORKERS_BUSY
 absl::Status Contended();                               // ABORTED CONTENDED: lock waits and retries ran out
 absl::Status DeadlineExceeded();                        // DEADLINE_EXCEEDED DEADLINE_EXCEEDED

@@ -1,8 +1,8 @@
-#include "server/base/clock.h"
+#include "client/core/clock.h"
 
 #include <ctime>
 
-namespace latchkey::base {
+namespace latchkey::core {
 
 BootTime SystemClock::BootNow() const {
   timespec now{};
@@ -10,4 +10,4 @@ BootTime SystemClock::BootNow() const {
   return BootTime::FromNanoseconds(int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec);
 }
 
-}  // namespace latchkey::base
+}  // namespace latchkey::core

@@ -1,0 +1,33 @@
+#include "client/core/judge.h"
+
+#include <algorithm>
+
+#include "client/core/permissions.h"
+
+namespace latchkey::core {
+namespace {
+
+bool IsAllowedFrom(absl::Span<const Cidr> allowed, std::string_view client_ip) {
+  if (allowed.empty()) return true;
+  const std::optional<IpAddress> address = ParseIp(client_ip);
+  return address.has_value() &&
+         std::any_of(allowed.begin(), allowed.end(), [&](const Cidr& block) { return block.Contains(*address); });
+}
+
+bool HoldsAll(const std::vector<std::string>* held, const std::vector<std::string>* wanted) {
+  if (wanted == nullptr || wanted->empty()) return true;
+  return held != nullptr && AtMost(*wanted, *held);
+}
+
+}  // namespace
+
+Decision Judge(const Standing& standing, const Wanted& wanted) {
+  if (standing.revoked) return Decision::kRevoked;
+  if (standing.disabled) return Decision::kDisabled;
+  if (standing.expired) return Decision::kExpired;
+  if (!IsAllowedFrom(standing.allowed_cidrs, wanted.client_ip)) return Decision::kClientNotAllowed;
+  if (!HoldsAll(standing.permissions, wanted.permissions)) return Decision::kPermissionDenied;
+  return Decision::kAllowed;
+}
+
+}  // namespace latchkey::core

@@ -9,6 +9,9 @@ int RunServe(const ServeOptions& options);
 int RunDev(const DevOptions& options);
 int RunMigrate(const MigrateOptions& options);
 int RunBootstrap(const BootstrapOptions& options);
+int RunAcceptHistory(const AcceptHistoryOptions& options);
+int RunSetBound(const SetBoundOptions& options);
+int RunReplicas(const ReplicasOptions& options);
 int RunKeyringInit(const KeyringInitOptions& options);
 int RunVersion();
 

@@ -177,8 +177,10 @@ int RunDev(const DevOptions& options) {
   const absl::Status made = MakeFirstKeys(database, *ring, options.service, keys, /*replace=*/true);
   if (!made.ok() && errors::ReasonOf(made) != "ALREADY_BOOTSTRAPPED") return fail(made);
 
+  ServiceOptions service_options = options.service;
+  if (service_options.state_dir.empty()) service_options.state_dir = data.path + "/state";
   absl::StatusOr<std::unique_ptr<Service>> service =
-      Service::Start(options.service, *std::move(ring), database, /*migrate=*/false);
+      Service::Start(service_options, *std::move(ring), database, /*migrate=*/false);
   if (!service.ok()) return fail(service.status());
   auto keeper = std::make_unique<PostgresKeeper>(*data.postgres);
   bool announced = false;
@@ -187,7 +189,10 @@ int RunDev(const DevOptions& options) {
     if (const absl::Status fatal = (*service)->fatal(); !fatal.ok()) {
       service->reset();
       keeper.reset();
-      return fail(fatal);
+      if (!keys::LogFollower::IsHistoryRefused(fatal)) return fail(fatal);
+      // There is no database to name to accept-history once this process has ended.
+      return Report({kExitConfig, absl::StrCat(std::string(fatal.message()), "; under latchkeyd dev, remove ",
+                                               service_options.state_dir, "/position instead")});
     }
     if (!announced && (*service)->ready()) {
       PrintWelcome((*service)->address(), data.path);

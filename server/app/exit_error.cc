@@ -23,6 +23,8 @@ int ExitCodeOf(const absl::Status& status) {
       return kExitUnavailable;
     case absl::StatusCode::kFailedPrecondition:
       return kExitConfig;
+    case absl::StatusCode::kPermissionDenied:
+      return kExitCantCreate;
     default:
       return kExitSoftware;
   }

@@ -25,6 +25,11 @@ struct ServiceOptions {
   int hash_workers = 0;  // 0 = max(1, cores / 2).
   int admin_workers = 8;
   double drain_seconds = 10;
+  std::string proofs = "shared";    // Or "memory".
+  std::string doorbell = "notify";  // Or "peer", "none".
+  std::string doorbell_listen = "127.0.0.1:0";
+  std::string doorbell_advertise;  // "" = what was bound.
+  std::string state_dir;           // "" = nothing is remembered (serve); under the data directory (dev).
 };
 
 struct ServeOptions {
@@ -47,6 +52,20 @@ struct BootstrapOptions {
   std::string database_url_file;
   std::string keyring_file;
   std::string out;
+};
+
+struct AcceptHistoryOptions {
+  std::string database_url_file;
+  std::string state_dir;
+};
+
+struct SetBoundOptions {
+  std::string database_url_file;
+  int seconds = 0;
+};
+
+struct ReplicasOptions {
+  std::string database_url_file;
 };
 
 struct KeyringInitOptions {

@@ -26,6 +26,10 @@ int RunServe(const ServeOptions& options) {
       Service::Start(options.service, *std::move(ring), *url, options.migrate);
   if (!service.ok()) return fail(service.status());
   log::Info("listening", {{"address", (*service)->address()}});
+  if (options.service.state_dir.empty()) {
+    log::Warning(
+        "no --state-dir: a database that is replaced or loses changes while this server is down will not be noticed");
+  }
   bool announced = false;
   while (!WaitForStop(absl::Milliseconds(50))) {
     (*service)->Tick();

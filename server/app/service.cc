@@ -3,25 +3,29 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
+#include <limits>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "client/core/secret.h"
 #include "server/app/key_ring_file.h"
-#include "server/base/errors.h"
 #include "server/base/log.h"
 #include "server/storage/postgres/migrations.h"
+#include "server/storage/postgres/notify_doorbell.h"
 
 namespace latchkey::app {
 namespace {
 
-constexpr absl::Duration kShortestBackoff = absl::Milliseconds(100);
-constexpr absl::Duration kLongestBackoff = absl::Seconds(2);
-constexpr int kStalePolls = 3;  // A database that has not answered for so many polls counts as away.
-constexpr absl::Duration kAnchorEvery = absl::Minutes(1);
+constexpr absl::Duration kFlushUsesEvery = absl::Seconds(10);
+constexpr absl::Duration kFlushReportsEvery = absl::Milliseconds(200);
+constexpr absl::Duration kLookForReportsEvery = absl::Milliseconds(50);
+constexpr absl::Duration kLookAfterEvery = absl::Seconds(1);
 
 std::string HostOf(const std::string& listen) { return listen.substr(0, listen.rfind(':')); }
+
+std::string RandomReplicaId() { return absl::BytesToHexString(std::string(core::Secret::Random(16).Expose())); }
 
 }  // namespace
 
@@ -46,38 +50,110 @@ std::unique_ptr<storage::KeyStore> OpenStore(const std::string& connection_strin
   return storage::PostgresKeyStore::Create(std::move(options));
 }
 
-Service::Service(const ServiceOptions& options, keys::KeyRing ring, const std::string& connection_string, bool migrate)
+absl::Status CheckSchema(const std::string& connection_string) {
+  const absl::StatusOr<int> version = storage::SchemaVersion(connection_string);
+  if (!version.ok()) return version.status();
+  if (*version == storage::NewestSchemaVersion()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("the database has schema version ", *version, ", this build wants ",
+                                                    storage::NewestSchemaVersion(), "; run latchkeyd migrate"));
+}
+
+void Service::Bells::Ring(int64_t revision, bool waiting) {
+  if (waiting) own_.Heard(revision, true);
+  if (others_ != nullptr) others_->Ring(revision, waiting);
+}
+
+Service::Service(const ServiceOptions& options, keys::KeyRing ring, const std::string& connection_string, bool migrate,
+                 Parts parts)
     : connection_string_(connection_string),
       migrate_(migrate),
       ring_(std::move(ring)),
+      replica_(RandomReplicaId()),
+      state_(std::move(parts.state)),
       store_(OpenStore(connection_string, options.database_connections)),
       follower_store_(OpenStore(connection_string, 1)),
-      follower_(*follower_store_, index_, clock_, keys::LogFollower::Options()),
+      follower_(*follower_store_, index_, hub_, clock_,
+                {.replica = replica_, .doorbell = parts.peers == nullptr ? "" : parts.peers->advertised()}),
       hashes_(HashPoolOptions(options), clock_),
-      minter_(ring_, hashes_),
-      verifier_(*store_, index_, ring_, hashes_, clock_),
+      minter_(ring_, hashes_, /*store_proofs=*/options.proofs == "shared"),
+      uses_(*store_, {}),
+      prover_(*store_, index_, ring_, hashes_, clock_, {.shared = options.proofs == "shared"}),
+      verifier_(index_, ring_, prover_, clock_, &uses_),
       keys_(*store_, index_, follower_, minter_, clock_,
             keys::KeyRegistry::Options{.label = options.label, .server = ServerName()}),
       organizations_(*store_, follower_, ServerName()),
-      roles_(*store_) {
+      roles_(*store_),
+      keeper_(follower_, index_, hub_, clock_,
+              {.prepare = [this] { return Prepare(); },
+               .explain_refusal = [this](const absl::Status& status) { return ExplainRefusal(status); }}),
+      bells_(keeper_),
+      waiter_(*store_, follower_, &bells_, clock_) {
   rpc::RpcServer::Options rpc_options;
   rpc_options.listen = options.listen;
   rpc_options.admin_workers = options.admin_workers;
-  rpc_ = std::make_unique<rpc::RpcServer>(
-      rpc::RpcServer::Domain{keys_, organizations_, roles_, verifier_, ring_, serving_}, rpc_options);
+  rpc_ = std::make_unique<rpc::RpcServer>(rpc::RpcServer::Domain{.keys = keys_,
+                                                                 .organizations = organizations_,
+                                                                 .roles = roles_,
+                                                                 .verifier = verifier_,
+                                                                 .ring = ring_,
+                                                                 .index = index_,
+                                                                 .follower = follower_,
+                                                                 .hub = hub_,
+                                                                 .uses = uses_,
+                                                                 .revocations = waiter_,
+                                                                 .clock = clock_,
+                                                                 .serving = serving_},
+                                          rpc_options);
+  if (!parts.followed.chain.empty()) follower_.RequireHistory(parts.followed);
   follower_.OnHistoryRewritten([](const std::string& what) {
     log::Error("the database's history was rewritten; loading it anew", {{"what", what}});
   });
+  follower_.OnProgress([](int64_t loaded, int64_t expected) {
+    log::Info("loading", {{"keys", loaded}, {"of_about", expected}});
+  });
+  follower_.OnDelivered([this](int64_t revision) { bells_.Ring(revision, /*waiting=*/false); });
+  StartDoorbell(options, std::move(parts.peers));
+}
+
+void Service::StartDoorbell(const ServiceOptions& options, std::unique_ptr<PeerDoorbell> peers) {
+  const auto heard = [this](int64_t revision, bool waiting) { keeper_.Heard(revision, waiting); };
+  if (peers != nullptr) {
+    peers_ = peers.get();
+    peers_->Start(ring_, heard);
+    log::Info("doorbell", {{"address", peers_->advertised()}});
+    bells_.SetOthers(std::move(peers));
+  } else if (options.doorbell == "notify") {
+    bells_.SetOthers(std::make_unique<storage::NotifyDoorbell>(connection_string_, heard));
+  }
 }
 
 absl::StatusOr<std::unique_ptr<Service>> Service::Start(const ServiceOptions& options, keys::KeyRing ring,
                                                         const std::string& connection_string, bool migrate) {
-  std::unique_ptr<Service> service(new Service(options, std::move(ring), connection_string, migrate));
+  Parts parts;
+  if (!options.state_dir.empty()) {
+    absl::StatusOr<StateDirectory> state = StateDirectory::Open(options.state_dir);
+    if (!state.ok()) {
+      return absl::Status(state.status().code(), absl::StrCat("--state-dir: ", std::string(state.status().message())));
+    }
+    const absl::StatusOr<std::optional<keys::LogPosition>> followed = state->Read();
+    if (!followed.ok()) return followed.status();
+    parts.followed = followed->value_or(keys::LogPosition());
+    parts.state = std::make_unique<StateDirectory>(*std::move(state));
+  }
+  if (options.doorbell == "peer") {
+    absl::StatusOr<std::unique_ptr<PeerDoorbell>> peers =
+        PeerDoorbell::Bind({.listen = options.doorbell_listen, .advertise = options.doorbell_advertise});
+    if (!peers.ok()) return peers.status();
+    parts.peers = *std::move(peers);
+  }
+  std::unique_ptr<Service> service(new Service(options, std::move(ring), connection_string, migrate, std::move(parts)));
   const absl::StatusOr<int> port = service->rpc_->Start();
   if (!port.ok()) return absl::UnavailableError(port.status().message());
   const bool is_socket = options.listen.rfind("unix:", 0) == 0;
   service->address_ = is_socket ? options.listen : absl::StrCat(HostOf(options.listen), ":", *port);
-  service->follow_ = std::thread([service = service.get()] { service->Follow(); });
+  service->keeper_.Start();
+  service->flusher_.Start(kLookForReportsEvery, [service = service.get()] { service->FlushUses(); });
+  service->upkeep_.Start(kLookAfterEvery, [service = service.get()] { service->LookAfter(); });
   return service;
 }
 
@@ -87,99 +163,83 @@ bool Service::ready() const { return clock_.BootNow() < index_.Read().lease_unti
 
 void Service::Tick() {
   serving_.SetVerify(ready());
-  const base::BootTime ok_at = base::BootTime::FromNanoseconds(database_ok_at_ns_);
-  const bool recent = clock_.BootNow() - ok_at < kStalePolls * follower_.poll_interval();
-  serving_.SetAdmin(database_ok_ && recent);
-}
-
-absl::Status Service::fatal() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return fatal_;
+  serving_.SetAdmin(keeper_.database_answers());
 }
 
 absl::Status Service::Prepare() {
-  if (migrate_) {
-    if (absl::Status migrated = storage::Migrate(connection_string_); !migrated.ok()) return migrated;
-  } else {
-    const absl::StatusOr<int> version = storage::SchemaVersion(connection_string_);
-    if (!version.ok()) return version.status();
-    if (*version != storage::NewestSchemaVersion()) {
-      return absl::FailedPreconditionError(absl::StrCat("the database has schema version ", *version,
-                                                        ", this build wants ", storage::NewestSchemaVersion(),
-                                                        "; run latchkeyd migrate"));
-    }
-  }
+  const absl::Status schema = migrate_ ? storage::Migrate(connection_string_) : CheckSchema(connection_string_);
+  if (!schema.ok()) return schema;
   return CheckKeyRing(*store_, ring_);
 }
 
-void Service::NoteDatabase(const absl::Status& status) {
-  const bool was_ok = database_ok_.exchange(status.ok());
-  if (status.ok() == was_ok) return;
-  if (status.ok()) {
-    log::Info("the database answers", {{"revision", index_.position().rev}, {"keys", index_.key_count()}});
-  } else {
-    log::Warning("the database does not answer; trying again", {{"error", std::string(status.message())}});
-  }
+absl::Status Service::ExplainRefusal(const absl::Status& status) const {
+  return absl::FailedPreconditionError(absl::StrCat(std::string(status.message()),
+                                                    "; if this is the right database, run latchkeyd accept-history",
+                                                    " --state-dir ", state_ == nullptr ? "" : state_->path()));
 }
 
-void Service::LogAnchor() {
-  const keys::LogPosition head = index_.position();
-  log::Info("change log head", {{"revision", head.rev}, {"chain", absl::BytesToHexString(head.chain)}});
+void Service::FlushUses() {
+  const base::BootTime now = clock_.BootNow();
+  // Without a database uses wait; a report is told at once that it could not be written.
+  const bool uses = now >= flush_uses_at_ && keeper_.database_answers();
+  const bool reports = now >= flush_reports_at_ && uses_.reports_waiting();
+  if (!uses && !reports) return;
+  const absl::Status flushed = uses_.Flush();
+  if (!flushed.ok()) log::Warning("uses wait to be written", {{"error", std::string(flushed.message())}});
+  if (const int64_t dropped = uses_.dropped(); dropped != dropped_uses_) {
+    log::Warning("uses were dropped", {{"since_start", dropped}});
+    dropped_uses_ = dropped;
+  }
+  const base::BootTime done = clock_.BootNow();
+  if (uses) flush_uses_at_ = done + kFlushUsesEvery;
+  flush_reports_at_ = done + kFlushReportsEvery;
 }
 
-void Service::Follow() {
-  bool prepared = false;
-  bool complained = false;
-  absl::Duration backoff = kShortestBackoff;
-  base::BootTime anchor_at;
-  std::unique_lock<std::mutex> lock(mutex_);
-  while (!stopping_) {
-    lock.unlock();
-    absl::Status status;
-    if (!prepared) {
-      status = Prepare();
-      prepared = status.ok();
-      const bool will_end = status.code() == absl::StatusCode::kFailedPrecondition;
-      if (!status.ok() && !will_end && !complained) {
-        log::Warning("the database is not ready; trying again", {{"error", std::string(status.message())}});
-        complained = true;
-      }
-    }
-    const bool is_fatal = status.code() == absl::StatusCode::kFailedPrecondition;
-    if (prepared) {
-      const base::BootTime sent_at = clock_.BootNow();
-      status = follower_.Poll();
-      if (status.ok()) database_ok_at_ns_ = sent_at.nanoseconds();
-      NoteDatabase(status);
-      if (status.ok() && clock_.BootNow() >= anchor_at) {
-        LogAnchor();
-        anchor_at = clock_.BootNow() + kAnchorEvery;
-      }
-    }
-    lock.lock();
-    if (is_fatal) {
-      fatal_ = status;
-      return;
-    }
-    backoff = status.ok() ? kShortestBackoff : std::min(backoff * 2, kLongestBackoff);
-    const absl::Duration pause = status.ok() ? follower_.poll_interval() : std::min(backoff, follower_.poll_interval());
-    wake_.wait_for(lock, absl::ToChronoMilliseconds(pause), [this] { return stopping_; });
+void Service::LookAfter() {
+  KeepPosition();
+  if (!keeper_.database_answers()) return;
+  // Errors are tried again in a second; that the database is away is the renewals' to report.
+  prover_.FlushProofs().IgnoreError();
+  waiter_.Observe().IgnoreError();
+  if (peers_ == nullptr) return;
+  if (const auto replicas = store_->ReadReplicas(); replicas.ok()) peers_->SetPeers(*replicas, replica_);
+}
+
+void Service::KeepPosition() {
+  if (state_ == nullptr) return;
+  const absl::Status kept = state_->Keep(index_.position());
+  if (!kept.ok() && !position_complaint_) {
+    log::Error("the state directory can't be written", {{"error", std::string(kept.message())}});
   }
+  position_complaint_ = !kept.ok();
+}
+
+absl::Status Service::Leave() {
+  // A client of this server may believe in its last lease for a while yet, so who waits for all caches must wait for
+  // it. The row stays then, as one that has applied everything (it answers no more), until its beat is found dead.
+  constexpr int64_t kEverything = std::numeric_limits<int64_t>::max();
+  const int64_t acknowledged = hub_.AcknowledgedBy(kEverything, clock_.BootNow());
+  if (acknowledged == kEverything) return follower_store_->LeaveReplica(replica_);
+  return follower_store_->RenewLease({replica_, kEverything, acknowledged}, index_.position().rev, 2).status();
 }
 
 void Service::Drain(absl::Duration grace) {
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (stopping_ && !follow_.joinable()) return;
-  }
-  // The follower goes on while calls finish: without it they could not be decided.
+  if (drained_) return;
+  drained_ = true;
+  // The lease is kept and reports are written while calls finish: without it they could not be answered.
   rpc_->Drain(grace);
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    stopping_ = true;
+  flusher_.Stop();
+  upkeep_.Stop();
+  const bool database = keeper_.database_answers();
+  keeper_.Stop();
+  KeepPosition();
+  if (!database) return;  // Trying would only hold up the end.
+  const absl::Status left = Leave();
+  const absl::Status uses = uses_.Flush();
+  const absl::Status proofs = prover_.FlushProofs();
+  for (const absl::Status& status : {left, uses, proofs}) {
+    if (!status.ok()) log::Warning("not all was written at the end", {{"error", std::string(status.message())}});
   }
-  wake_.notify_all();
-  if (follow_.joinable()) follow_.join();
 }
 
 }  // namespace latchkey::app

@@ -1,15 +1,18 @@
 #pragma once
 
-#include <atomic>
-#include <condition_variable>
 #include <memory>
-#include <mutex>
+#include <optional>
 #include <string>
-#include <thread>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/app/lease_keeper.h"
 #include "server/app/options.h"
+#include "server/app/peer_doorbell.h"
+#include "server/app/periodic.h"
+#include "server/app/state_directory.h"
 #include "server/base/clock.h"
+#include "server/keys/doorbell.h"
 #include "server/keys/hash_pool.h"
 #include "server/keys/key_index.h"
 #include "server/keys/key_minter.h"
@@ -18,7 +21,11 @@
 #include "server/keys/key_verifier.h"
 #include "server/keys/log_follower.h"
 #include "server/keys/organization_registry.h"
+#include "server/keys/prover.h"
+#include "server/keys/revocation_waiter.h"
 #include "server/keys/role_registry.h"
+#include "server/keys/use_counter.h"
+#include "server/keys/watch_hub.h"
 #include "server/rpc/rpc_server.h"
 #include "server/rpc/serving_state.h"
 #include "server/storage/postgres/postgres_key_store.h"
@@ -26,13 +33,14 @@
 namespace latchkey::app {
 
 // The composition root: one server on one database, from the listener down to the connection pool. It listens at once
-// and answers NOT_SERVING until the database is there; a thread of its own prepares the database, then follows the log.
+// and answers NOT_SERVING until the database is there. Threads of its own prepare the database, keep the lease, write
+// what was counted and proven, and keep the state directory.
 //
 // Start, Tick and Drain belong to one thread.
 class Service {
  public:
-  // `migrate`: bring the schema up to date first; otherwise one that is not is fatal. Errors: the address can't be
-  // listened on.
+  // `migrate`: bring the schema up to date first; otherwise one that is not is fatal. Errors: an address can't be
+  // listened on; a state directory that can't be used or is damaged.
   static absl::StatusOr<std::unique_ptr<Service>> Start(const ServiceOptions& options, keys::KeyRing ring,
                                                         const std::string& connection_string, bool migrate);
   ~Service();
@@ -43,46 +51,78 @@ class Service {
   bool ready() const;
   // HOST:PORT, with the port that was bound.
   const std::string& address() const { return address_; }
-  // Why this process must end: a wrong key ring, a schema this build can't use. OK while it need not.
-  absl::Status fatal() const;
+  // Why this process must end: a wrong key ring, a schema this build can't use, a database with another history. OK
+  // while it need not.
+  absl::Status fatal() const { return keeper_.fatal(); }
 
-  // NOT_SERVING, then waits for the calls in flight, then stops everything. Idempotent.
+  // NOT_SERVING, then waits for the calls in flight, then leaves the replicas, writes what is not written yet and stops
+  // everything. Idempotent.
   void Drain(absl::Duration grace);
 
  private:
-  Service(const ServiceOptions& options, keys::KeyRing ring, const std::string& connection_string, bool migrate);
-  void Follow();
+  // Rings here and at the others: a waiter waits for its own server too.
+  class Bells final : public keys::Doorbell {
+   public:
+    explicit Bells(LeaseKeeper& own) : own_(own) {}
+    void SetOthers(std::unique_ptr<keys::Doorbell> others) { others_ = std::move(others); }
+    void Ring(int64_t revision, bool waiting) override;
+
+   private:
+    LeaseKeeper& own_;
+    std::unique_ptr<keys::Doorbell> others_;
+  };
+  // What Start has made before there is a service.
+  struct Parts {
+    std::unique_ptr<PeerDoorbell> peers;    // --doorbell=peer.
+    std::unique_ptr<StateDirectory> state;  // --state-dir.
+    keys::LogPosition followed;             // What it held; chain "" = nothing.
+  };
+
+  Service(const ServiceOptions& options, keys::KeyRing ring, const std::string& connection_string, bool migrate,
+          Parts parts);
+  void StartDoorbell(const ServiceOptions& options, std::unique_ptr<PeerDoorbell> peers);
   absl::Status Prepare();
-  void NoteDatabase(const absl::Status& status);
-  void LogAnchor();
+  absl::Status ExplainRefusal(const absl::Status& status) const;
+  void FlushUses();
+  void LookAfter();
+  void KeepPosition();
+  absl::Status Leave();
 
   const base::SystemClock clock_;
   const std::string connection_string_;
   const bool migrate_;
   const keys::KeyRing ring_;
+  const std::string replica_;  // Random, a new one with every start.
+  const std::unique_ptr<StateDirectory> state_;
   std::unique_ptr<storage::KeyStore> store_;
   // A connection of its own: however many calls wait for one, the lease is renewed.
   std::unique_ptr<storage::KeyStore> follower_store_;
   keys::KeyIndex index_;
+  keys::WatchHub hub_;
   keys::LogFollower follower_;
   keys::HashPool hashes_;
   keys::KeyMinter minter_;
+  keys::UseCounter uses_;
+  keys::Prover prover_;
   keys::KeyVerifier verifier_;
   keys::KeyRegistry keys_;
   keys::OrganizationRegistry organizations_;
   keys::RoleRegistry roles_;
+  LeaseKeeper keeper_;
+  Bells bells_;
+  PeerDoorbell* peers_ = nullptr;  // If there is one; bells_ owns it.
+  keys::RevocationWaiter waiter_;
   rpc::ServingState serving_;
   std::unique_ptr<rpc::RpcServer> rpc_;
   std::string address_;
 
-  std::atomic<bool> database_ok_{false};
-  // When the last poll that succeeded was sent; health must not wait for one that hangs.
-  std::atomic<int64_t> database_ok_at_ns_{0};
-  mutable std::mutex mutex_;
-  std::condition_variable wake_;
-  bool stopping_ = false;
-  absl::Status fatal_;
-  std::thread follow_;
+  base::BootTime flush_uses_at_;     // The flusher's.
+  base::BootTime flush_reports_at_;  // Likewise.
+  int64_t dropped_uses_ = 0;         // Likewise.
+  bool position_complaint_ = false;  // The upkeep's.
+  Periodic flusher_;
+  Periodic upkeep_;
+  bool drained_ = false;
 };
 
 // Names this server in the audit: "host:pid".
@@ -93,5 +133,8 @@ keys::HashPool::Options HashPoolOptions(const ServiceOptions& options);
 
 // How the server reaches a database: short time-outs, so that an outage is noticed well within L.
 std::unique_ptr<storage::KeyStore> OpenStore(const std::string& connection_string, int connections);
+
+// OK, or FAILED_PRECONDITION if the database's schema is not the one this build wants.
+absl::Status CheckSchema(const std::string& connection_string);
 
 }  // namespace latchkey::app

@@ -1,5 +1,6 @@
 #include "server/keys/ceiling.h"
 
+#include "client/core/cidr.h"
 #include "client/core/permissions.h"
 #include "server/base/errors.h"
 #include "server/keys/built_in_roles.h"
@@ -25,7 +26,7 @@ const std::vector<std::string>* FindPermissions(const storage::LockedState& stat
 
 Authority AuthorityOf(const storage::LockedState& state, const KeyRecord& key) {
   const std::vector<std::string>* const permissions = FindPermissions(state, key.organization, key.role);
-  return {permissions == nullptr ? std::vector<std::string>() : *permissions, key.expires_at};
+  return {permissions == nullptr ? std::vector<std::string>() : *permissions, key.expires_at, key.allowed_cidrs};
 }
 
 absl::StatusOr<Authority> CallerAuthority(const storage::LockedState& state, const Principal& caller,
@@ -46,6 +47,10 @@ absl::Status RequireRoleAtMost(const std::string& role, const std::vector<std::s
 
 absl::Status RequireEndsWithin(absl::Time expires_at, const Authority& holder) {
   return expires_at <= holder.expires_at ? absl::OkStatus() : errors::ExpiryExceedsCreator(holder.expires_at);
+}
+
+absl::Status RequireCidrsWithin(const std::vector<std::string>& allowed_cidrs, const Authority& holder) {
+  return core::CidrsAtMost(allowed_cidrs, holder.allowed_cidrs) ? absl::OkStatus() : errors::CidrsExceedCreator();
 }
 
 absl::Status RequireDescendantsAtMost(const storage::LockedState& state, const Authority& lowered) {

@@ -16,6 +16,7 @@ namespace latchkey::keys {
 struct Authority {
   std::vector<std::string> permissions;
   absl::Time expires_at = Never();
+  std::vector<std::string> allowed_cidrs;  // Empty = anywhere.
 };
 
 // The permissions of a role as the locked state has it; nullptr if there is no such role.
@@ -35,6 +36,8 @@ absl::Status RequireRoleAtMost(const std::string& role, const std::vector<std::s
                                const Authority& holder);
 // OK if a key that ends at `expires_at` does not outlive the holder. EXPIRY_EXCEEDS_CREATOR otherwise.
 absl::Status RequireEndsWithin(absl::Time expires_at, const Authority& holder);
+// OK if every address that `allowed_cidrs` allows is one the holder may call from. CIDRS_EXCEED_CREATOR otherwise.
+absl::Status RequireCidrsWithin(const std::vector<std::string>& allowed_cidrs, const Authority& holder);
 
 // The standing invariant role(key) ≤ role(live creator), seen from the creator: DESCENDANTS_EXCEED_CREATOR with the
 // count if lowering a key to `lowered` would leave keys that it created above it.

@@ -13,7 +13,13 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kVersion = 1;
+constexpr int kFirstVersion = 1;
+constexpr int kWithCidrsAndSettings = 2;
+
+int VersionOf(const Change& change) {
+  const bool newer = change.settings.has_value() || (change.key && !change.key->allowed_cidrs.empty());
+  return newer ? kWithCidrsAndSettings : kFirstVersion;
+}
 
 void PutTime(Json& json, const char* name, absl::Time time) {
   if (time != Never()) json[name] = absl::ToUnixMicros(time);
@@ -41,6 +47,7 @@ Json KeyToJson(const KeyRecord& key) {
   PutTime(json, "deleted_at", key.deleted_at);
   PutTime(json, "purge_at", key.purge_at);
   json["delete_reason"] = static_cast<int>(key.delete_reason);
+  if (!key.allowed_cidrs.empty()) json["allowed_cidrs"] = key.allowed_cidrs;
   json["versions"] = Json::array();
   for (const SecretVersion& version : key.versions) {
     Json item;
@@ -70,9 +77,12 @@ KeyRecord KeyFromJson(const Json& json) {
   key.deleted_at = GetTime(json, "deleted_at");
   key.purge_at = GetTime(json, "purge_at");
   key.delete_reason = static_cast<DeleteReason>(json.at("delete_reason").get<int>());
+  if (json.contains("allowed_cidrs")) key.allowed_cidrs = json.at("allowed_cidrs").get<std::vector<std::string>>();
   for (const Json& item : json.at("versions")) {
-    key.versions.push_back(
-        SecretVersion{item.at("id").get<int32_t>(), GetTime(item, "created_at"), GetTime(item, "expires_at")});
+    SecretVersion& version = key.versions.emplace_back();
+    version.id = item.at("id").get<int32_t>();
+    version.created_at = GetTime(item, "created_at");
+    version.expires_at = GetTime(item, "expires_at");
   }
   return key;
 }
@@ -125,6 +135,22 @@ RoleRecord RoleFromJson(const Json& json) {
   return role;
 }
 
+Json SettingsToJson(const Settings& settings) {
+  Json json;
+  json["bound_us"] = absl::ToInt64Microseconds(settings.bound);
+  json["previous_bound_us"] = absl::ToInt64Microseconds(settings.previous_bound);
+  PutTime(json, "changed_at", settings.changed_at);
+  return json;
+}
+
+Settings SettingsFromJson(const Json& json) {
+  Settings settings;
+  settings.bound = absl::Microseconds(json.at("bound_us").get<int64_t>());
+  settings.previous_bound = absl::Microseconds(json.at("previous_bound_us").get<int64_t>());
+  settings.changed_at = GetTime(json, "changed_at");
+  return settings;
+}
+
 void AppendBigEndian(std::string& out, uint64_t value, int bytes) {
   for (int shift = (bytes - 1) * 8; shift >= 0; shift -= 8) out += static_cast<char>((value >> shift) & 0xff);
 }
@@ -133,10 +159,11 @@ void AppendBigEndian(std::string& out, uint64_t value, int bytes) {
 
 std::string EncodeBody(const Change& change, const Audit& audit) {
   Json json;
-  json["v"] = kVersion;
+  json["v"] = VersionOf(change);
   if (change.key) json["key"] = KeyToJson(*change.key);
   if (change.organization) json["organization"] = OrganizationToJson(*change.organization);
   if (change.role) json["role"] = RoleToJson(*change.role);
+  if (change.settings) json["settings"] = SettingsToJson(*change.settings);
   json["audit"] = {{"principal", audit.principal},
                    {"peer", audit.peer},
                    {"method", audit.method},
@@ -149,7 +176,7 @@ std::string EncodeBody(const Change& change, const Audit& audit) {
 absl::StatusOr<Change> DecodeBody(const LogRow& row) {
   try {
     const Json json = Json::parse(row.body);
-    if (json.at("v").get<int>() != kVersion) {
+    if (const int version = json.at("v").get<int>(); version < kFirstVersion || version > kWithCidrsAndSettings) {
       return errors::Internal(absl::StrCat("change-log row ", row.rev, " has a version this build does not know"));
     }
     Change change;
@@ -157,10 +184,12 @@ absl::StatusOr<Change> DecodeBody(const LogRow& row) {
     if (json.contains("key")) change.key = KeyFromJson(json.at("key"));
     if (json.contains("organization")) change.organization = OrganizationFromJson(json.at("organization"));
     if (json.contains("role")) change.role = RoleFromJson(json.at("role"));
+    if (json.contains("settings")) change.settings = SettingsFromJson(json.at("settings"));
     if (change.key) change.key->revision = row.rev;
     if (change.organization) change.organization->revision = row.rev;
     if (change.role) change.role->revision = row.rev;
-    const int images = (change.key ? 1 : 0) + (change.organization ? 1 : 0) + (change.role ? 1 : 0);
+    const int images =
+        (change.key ? 1 : 0) + (change.organization ? 1 : 0) + (change.role ? 1 : 0) + (change.settings ? 1 : 0);
     if (images != 1) return errors::Internal(absl::StrCat("change-log row ", row.rev, " is not about one resource"));
     return change;
   } catch (const Json::exception&) {

@@ -1,6 +1,8 @@
 #include "server/keys/hash_pool.h"
 
 #include <argon2.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -14,6 +16,7 @@ namespace {
 
 constexpr size_t kSaltBytes = 16;
 constexpr size_t kHashBytes = 32;
+constexpr int kFirstInARow = 9;
 
 // libargon2's allocation callbacks carry no user data, so a worker's arena is found by thread.
 struct ThreadArena {
@@ -36,6 +39,13 @@ void GiveBackArena(uint8_t* memory, size_t) {
   if (memory != arena.memory) std::free(memory);
 }
 
+// A server that may not do this still serves, only less smoothly under load.
+void BeNicer(int by) {
+  if (by == 0) return;
+  const id_t thread = static_cast<id_t>(gettid());
+  setpriority(PRIO_PROCESS, thread, getpriority(PRIO_PROCESS, thread) + by);
+}
+
 }  // namespace
 
 struct HashPool::Job {
@@ -45,11 +55,12 @@ struct HashPool::Job {
   int error = ARGON2_OK;
   bool refused = false;
   bool done = false;
+  std::condition_variable finished{};  // Its own: a shared one would wake every waiting thread for every hash.
 };
 
-HashPool::Ticket::Ticket(Ticket&& other) noexcept : pool_(std::exchange(other.pool_, nullptr)) {}
+HashPool::Ticket::Ticket(Ticket&& other) noexcept : pool_(std::exchange(other.pool_, nullptr)), lane_(other.lane_) {}
 HashPool::Ticket::~Ticket() {
-  if (pool_ != nullptr) pool_->Release();
+  if (pool_ != nullptr) pool_->Release(lane_);
 }
 
 HashPool::HashPool(Options options, const base::Clock& clock) : options_(std::move(options)), clock_(clock) {
@@ -65,61 +76,87 @@ HashPool::~HashPool() {
   for (std::thread& worker : workers_) worker.join();
 }
 
-absl::StatusOr<HashPool::Ticket> HashPool::Admit(absl::Duration patience) {
+absl::StatusOr<HashPool::Ticket> HashPool::Admit(absl::Duration patience, Lane lane) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  const double turns = pending_ / static_cast<double>(workers_.size());
-  const absl::Duration predicted = cost_ * turns + cost_;
-  if (predicted > patience) return errors::HashPoolFull(std::max(cost_ * turns, absl::Milliseconds(10)));
-  ++pending_;
-  return Ticket(this);
+  const absl::Duration wait = cost_ * (Ahead(lane) / static_cast<double>(workers_.size()));
+  if (wait + cost_ > patience) return errors::HashPoolFull(std::max(wait, absl::Milliseconds(10)));
+  ++pending_[static_cast<size_t>(lane)];
+  return Ticket(this, lane);
 }
 
-void HashPool::Release() {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  --pending_;
+int HashPool::Ahead(Lane lane) const {
+  const auto [first, slow] = pending_;
+  if (lane == Lane::kFirst) return first + std::min(slow, (passed_over_ + first) / kFirstInARow);
+  return slow + std::min(first, kFirstInARow * (slow + 1) - passed_over_);
 }
 
-absl::StatusOr<std::string> HashPool::Hash(const Ticket&, const core::Secret& input) {
+void HashPool::Release(Lane lane) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  --pending_[static_cast<size_t>(lane)];
+}
+
+size_t HashPool::waiting(Lane lane) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return queues_[static_cast<size_t>(lane)].size();
+}
+
+HashPool::Job* HashPool::Pick() {
+  auto& [first, slow] = queues_;
+  const bool take_slow = first.empty() || (!slow.empty() && passed_over_ >= kFirstInARow);
+  if (take_slow) {
+    passed_over_ = 0;
+  } else if (!slow.empty()) {
+    ++passed_over_;
+  }
+  std::deque<Job*>& queue = take_slow ? slow : first;
+  Job* const job = queue.front();
+  queue.pop_front();
+  return job;
+}
+
+absl::StatusOr<std::string> HashPool::Hash(const Ticket& ticket, const core::Secret& input) {
   const core::Secret salt = core::Secret::Random(kSaltBytes);
   PhcHash phc{options_.profile.memory_kib, options_.profile.passes, options_.profile.lanes, std::string(salt.Expose()),
               ""};
-  absl::StatusOr<std::string> hash = Compute(phc, kHashBytes, input);
+  absl::StatusOr<std::string> hash = Compute(ticket.lane_, phc, kHashBytes, input);
   if (!hash.ok()) return hash.status();
   phc.hash = *std::move(hash);
   return FormatPhc(phc);
 }
 
-absl::StatusOr<bool> HashPool::Matches(const Ticket&, const core::Secret& input, const std::string& phc) {
+absl::StatusOr<bool> HashPool::Matches(const Ticket& ticket, const core::Secret& input, const std::string& phc) {
   const std::optional<PhcHash> stored = ParsePhc(phc);
   if (!stored) return errors::Internal("a stored hash is not a PHC string of Argon2id within the caps");
-  const absl::StatusOr<std::string> hash = Compute(*stored, stored->hash.size(), input);
+  const absl::StatusOr<std::string> hash = Compute(ticket.lane_, *stored, stored->hash.size(), input);
   if (!hash.ok()) return hash.status();
   return core::ConstantTimeEqual(*hash, stored->hash);
 }
 
-absl::StatusOr<std::string> HashPool::Compute(const PhcHash& parameters, size_t hash_size, const core::Secret& input) {
+absl::StatusOr<std::string> HashPool::Compute(Lane lane, const PhcHash& parameters, size_t hash_size,
+                                              const core::Secret& input) {
   std::string output(hash_size, '\0');
   Job job{&parameters, &input, &output};
   std::unique_lock<std::mutex> lock(mutex_);
   if (stopping_) return errors::ShuttingDown();
-  queue_.push_back(&job);
-  ready_.notify_all();
-  ready_.wait(lock, [&job] { return job.done; });
+  queues_[static_cast<size_t>(lane)].push_back(&job);
+  ready_.notify_one();
+  job.finished.wait(lock, [&job] { return job.done; });
   if (job.refused) return errors::ShuttingDown();
   if (job.error != ARGON2_OK) return errors::Internal(absl::StrCat("Argon2: ", argon2_error_message(job.error)));
   return output;
 }
 
 void HashPool::Work() {
+  BeNicer(options_.nice);
   arena.size = size_t{options_.profile.memory_kib} * 1024;
   arena.memory = static_cast<uint8_t*>(std::aligned_alloc(64, arena.size));
   if (arena.memory == nullptr) arena.size = 0;  // Then every hash allocates: slower, not wrong.
   std::unique_lock<std::mutex> lock(mutex_);
   while (true) {
-    ready_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-    if (queue_.empty()) break;
-    Job* const job = queue_.front();
-    queue_.pop_front();
+    const auto idle = [this] { return queues_[0].empty() && queues_[1].empty(); };
+    ready_.wait(lock, [&] { return stopping_ || !idle(); });
+    if (idle()) break;
+    Job* const job = Pick();
     if (stopping_) {
       job->refused = true;
     } else {
@@ -147,7 +184,7 @@ void HashPool::Work() {
       ++computed_;
     }
     job->done = true;
-    ready_.notify_all();
+    job->finished.notify_one();  // Under the lock: the job is gone as soon as its thread has seen `done`.
   }
   lock.unlock();
   std::free(arena.memory);

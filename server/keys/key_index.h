@@ -1,38 +1,46 @@
 #pragma once
 
-#include <array>
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <shared_mutex>
-#include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "absl/time/time.h"
+#include "client/core/epochs.h"
+#include "client/core/revision_token.h"
 #include "server/base/clock.h"
-#include "server/keys/key_ring.h"
+#include "server/keys/indexed_key.h"
 #include "server/keys/records.h"
+#include "server/storage/key_store.h"
 
 namespace latchkey::keys {
 
 // Organizations, roles and keys in memory: a materialised view of the change log, written by LogFollower alone and read
-// by everyone. There are no fills from the database, so there are no fill races.
+// by everyone. There are no fills from the database, so there are no fill races. Proofs lie beside the records.
 //
-// The read order of every decision: Read() first (lease and revision), then the records, judge, and the clock last,
-// compared with the lease that Read() gave. The writer publishes in the opposite order (records, revision, lease), so a
-// lease that was read covers every record read after it.
+// Readers hold a Pin and never wait for the writer. The read order of every decision: reading() first (lease, revision
+// and the view they belong to), then the records of that view, judge, and the clock last, compared with the lease that
+// was loaded. The writer publishes in the opposite order (records, then revision and lease), so a lease that was read
+// covers every record read after it.
 //
-// Thread-safe: any number of readers, one writer.
+// A key that was purged from the database stays until the next load, as a deleted one.
+//
+// Thread-safe: any number of readers; the writing calls exclude each other.
 class KeyIndex {
+  struct View;
+
  public:
-  // What a decision starts from.
+  // What a decision starts from. One immutable object: nothing of it can be newer than the rest.
   struct Reading {
     base::BootTime lease_until;
     int64_t revision = 0;
-    // Rises each time the whole view is replaced: "there is no such key" is worth nothing if it rose meanwhile.
+    core::ChainPrefix chain{};  // At `revision`.
+    // Rises each time the whole view is replaced: after that a version's number may belong to another secret.
     int64_t generation = 0;
     // The database's clock is at most `database_now + (now - sampled_at)`: what expiry is judged by, early rather than
     // late.
@@ -40,57 +48,99 @@ class KeyIndex {
     base::BootTime sampled_at;
 
     absl::Time DatabaseTimeAt(base::BootTime now) const { return database_now + (now - sampled_at); }
+
+   private:
+    friend class KeyIndex;
+    std::shared_ptr<const View> view;  // Never nullptr in a published one. Dies with the last reading of it.
+  };
+
+  // A pinned moment: everything reached through it stays valid while it lives. Loads the reading when it is made, so
+  // that nothing can be read before it. Everything found through one Pin belongs to its reading's view, and is that of
+  // its revision or newer. Belongs to its thread; not to be kept over a wait. It must not outlive the index.
+  class Pin {
+   public:
+    explicit Pin(const KeyIndex& index);
+    const Reading& reading() const { return *reading_; }
+    // nullptr if there is none.
+    const IndexedKey* FindKey(std::string_view kid) const;
+    const OrganizationRecord* FindOrganization(std::string_view id) const;
+    // Built-in roles included.
+    const RoleRecord* FindRole(std::string_view organization, std::string_view id) const;
+    // The organization and the role of a key that this Pin found, without a look-up. nullptr if it is gone.
+    const OrganizationRecord* OrganizationOf(const IndexedKey& key) const;
+    const RoleRecord* RoleOf(const IndexedKey& key) const;
+    // What it names, also if that is gone.
+    std::string_view RoleIdOf(const IndexedKey& key) const;
+
+   private:
+    core::Epochs::Pin pin_;
+    const Reading* reading_;
   };
 
   KeyIndex();
-  ~KeyIndex();
+  ~KeyIndex();  // No readers any more.
+  KeyIndex(const KeyIndex&) = delete;
+  KeyIndex& operator=(const KeyIndex&) = delete;
 
-  // --- Readers ---
+  // A copy of the reading, for those who don't decide by it.
   Reading Read() const;
-  // nullptr if there is none. The record never changes; a later change is another record.
-  std::shared_ptr<const KeyRecord> FindKey(std::string_view kid) const;
-  std::shared_ptr<const OrganizationRecord> FindOrganization(const std::string& id) const;
-  // Built-in roles included. nullptr if there is none.
-  std::shared_ptr<const RoleRecord> FindRole(const std::string& organization, const std::string& id) const;
-  // The last row applied.
+  // The last row applied; chain "" before the first load.
   LogPosition position() const;
 
   // --- The one writer ---
-  void Replace(const LogPosition& position, std::vector<OrganizationRecord> organizations,
-               std::vector<RoleRecord> roles, const std::vector<KeyRecord>& keys);
-  // The next row; the caller has checked that it is position().rev + 1 and that its chain is right.
-  void Apply(const LogPosition& position, const Change& change);
-  // Lease and clock sample; `lease_until` never goes back but by Revoke.
+  // Takes a snapshot, beside the view and without a lock, and then puts it in the view's place: both are in memory for
+  // a while. Belongs to one thread.
+  class Load final : public storage::SnapshotSink {
+   public:
+    explicit Load(KeyIndex& index);
+    ~Load() override;
+    // Forgets what was added before.
+    void Begin(const LogPosition& position, int64_t key_count) override;
+    // After Begin. A kid longer than IndexedKey::kMaxKidLength is left out: no key string can ask for it.
+    void Add(const OrganizationRecord& organization) override;
+    void Add(const RoleRecord& role) override;
+    void Add(const storage::SnapshotKey& key) override;
+    // Told the number of keys so far, each 100,000 of them.
+    void OnProgress(std::function<void(int64_t loaded, int64_t expected)> progress);
+    // Publishes it, without a lease: there is none until Extend. Once, after the last Add.
+    void Publish();
+
+   private:
+    KeyIndex& index_;
+    LogPosition position_;
+    std::shared_ptr<View> view_;
+    int64_t loaded_ = 0;
+    int64_t expected_ = 0;
+    std::function<void(int64_t, int64_t)> progress_;
+  };
+  // The next row; the caller has checked that it is position().rev + 1 and that its chain is right. `proofs`: those of
+  // the row's key, if any are known; those that the index has for versions that are still live stay.
+  void Apply(const LogPosition& position, const Change& change, const std::vector<KeyProof>& proofs = {});
+  // Lease and clock sample; `lease_until` never goes back but by EndLease.
   void Extend(base::BootTime lease_until, absl::Time database_now, base::BootTime sampled_at);
   // Stops every answer until the next Extend.
   void EndLease();
 
-  // --- Proofs: evidence of identity, beside the records; any thread ---
-  // nullopt if none is known.
-  std::optional<Proof> FindProof(std::string_view kid, int32_t version) const;
-  void RememberProof(const std::string& kid, int32_t version, const Proof& proof);
-  void ForgetProofs(const std::string& kid);
+  // --- Any thread ---
+  // Keeps evidence of identity; no row of the log, so the revision stays. Does nothing if the key or the version is
+  // gone, or if the view is not the one of `generation` any more. Say the generation if time has passed since the
+  // evidence was collected: in another history the same version may have another secret.
+  void RememberProof(const KeyProof& proof, std::optional<int64_t> generation = std::nullopt);
 
+  // Deleted ones too.
   size_t key_count() const;
+  // What the allocator spends on the keys, table and entries, without organizations and roles.
+  size_t memory_bytes() const;
 
  private:
-  struct KeyShard;
-  struct ProofShard;
-  static constexpr size_t kShards = 64;
-  KeyShard& ShardOf(std::string_view kid) const;
-  ProofShard& ProofShardOf(std::string_view kid) const;
-  void PutKey(const KeyRecord& key);
+  // Shows readers a copy of the reading, after `edit(Reading&)`; retires the old one. Under writing_.
+  template <typename Edit>
+  void PublishReading(const Edit& edit);
 
-  std::unique_ptr<std::array<KeyShard, kShards>> keys_;
-  std::unique_ptr<std::array<ProofShard, kShards>> proofs_;
-
-  mutable std::shared_mutex names_mutex_;
-  std::unordered_map<std::string, std::shared_ptr<const OrganizationRecord>> organizations_;
-  std::unordered_map<std::string, std::shared_ptr<const RoleRecord>> roles_;  // By resource name.
-  LogPosition position_;
-
-  mutable std::mutex reading_mutex_;  // Held for a copy of a few words.
-  Reading reading_;
+  mutable std::mutex writing_;
+  std::atomic<const Reading*> reading_;  // Never nullptr; replaced under writing_.
+  std::shared_ptr<View> view_;           // The one that reading_ shows; under writing_.
+  LogPosition position_;                 // Under writing_.
 };
 
 }  // namespace latchkey::keys

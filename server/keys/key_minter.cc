@@ -24,11 +24,11 @@ absl::StatusOr<MintedKey> KeyMinter::Mint(const std::string& label, absl::Durati
   MintedKey minted;
   minted.key_string = ring_.Mint(label);
   const std::optional<core::KeyParts> parts = core::ParseKeyString(minted.key_string.Expose());
-  const std::optional<Proof> proof = parts ? ring_.ProofOf(*parts) : std::nullopt;
-  if (!proof) return errors::Internal("a minted key string could not be read back");
+  if (!parts) return errors::Internal("a minted key string could not be read back");
   minted.kid = std::string(parts->kid);
   minted.key_hint = core::KeyHint(*parts);
-  minted.proof = *proof;
+  minted.proof = ring_.ProofOf(*parts);
+  if (store_proofs_) minted.secret.proof = minted.proof;
   minted.secret.pepper_id = ring_.active_pepper_id();
   absl::StatusOr<std::string> hash =
       hashes_.Hash(*ticket, ring_.PreHash(minted.secret.pepper_id, parts->kid, parts->secret));

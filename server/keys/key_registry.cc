@@ -4,6 +4,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "client/core/cidr.h"
 #include "client/core/permissions.h"
 #include "server/base/errors.h"
 #include "server/keys/built_in_roles.h"
@@ -86,11 +87,35 @@ KeyRegistry::State KeyRegistry::StateOf(const KeyRecord& key, absl::Time now) {
   return key.expires_at <= now ? State::kExpired : State::kActive;
 }
 
-absl::StatusOr<storage::Committed> KeyRegistry::Commit(const LockPlan& plan, storage::KeyStore::Decide decide) {
+absl::StatusOr<storage::Committed> KeyRegistry::Commit(const LockPlan& plan, storage::KeyStore::Decide decide,
+                                                       const std::vector<KeyProof>& proofs) {
   absl::StatusOr<storage::Committed> committed = store_.Commit(plan, decide);
   // Before the reply, so that this server answers by it at once.
-  if (committed.ok()) follower_.Deliver(committed->rows);
+  if (committed.ok()) follower_.Deliver(committed->rows, proofs);
   return committed;
+}
+
+absl::StatusOr<Stamped<KeyRecord>> KeyRegistry::CommitKey(LockPlan plan, storage::KeyStore::Decide decide,
+                                                          const bool& start_over, KeyRecord& key) {
+  absl::StatusOr<storage::Committed> committed = Commit(plan, decide);
+  if (start_over) {
+    // It has become an owner since it was looked at: two owners must not lower each other at once.
+    plan.lock_organization = true;
+    committed = Commit(plan, decide);
+  }
+  if (!committed.ok()) return committed.status();
+  if (!committed->rows.empty()) {
+    const LogRow& row = committed->rows.back();
+    key.revision = row.rev;
+    return Stamped<KeyRecord>{std::move(key), core::RevisionToken::Of(row.rev, row.chain)};
+  }
+  // Nothing was to be changed: the state is as old as its revision.
+  const absl::StatusOr<std::optional<std::string>> chain = store_.ReadChain(key.revision);
+  if (!chain.ok()) return chain.status();
+  Stamped<KeyRecord> unchanged;
+  if (*chain) unchanged.revision = core::RevisionToken::Of(key.revision, **chain);
+  unchanged.record = std::move(key);
+  return unchanged;
 }
 
 Audit KeyRegistry::AuditFor(const Principal& caller, const char* method, const std::string& request_id) const {
@@ -126,6 +151,7 @@ absl::StatusOr<IssuedKey> KeyRegistry::Create(const Principal& caller, const New
     const absl::StatusOr<absl::Time> ends_at = EndOf(wanted.expiration, state.now);
     if (!ends_at.ok()) return ends_at.status();
     if (absl::Status within = RequireEndsWithin(*ends_at, *holder); !within.ok()) return within;
+    if (absl::Status within = RequireCidrsWithin(wanted.allowed_cidrs, *holder); !within.ok()) return within;
 
     key = minted->RecordFor(wanted.organization, state.now);
     key.display_name = wanted.display_name;
@@ -133,6 +159,7 @@ absl::StatusOr<IssuedKey> KeyRegistry::Create(const Principal& caller, const New
     key.role = wanted.role;
     key.owner = wanted.owner;
     key.labels = wanted.labels;
+    key.allowed_cidrs = wanted.allowed_cidrs;
     key.creator = caller.name();
     key.creator_kid = caller.kid;
     key.expires_at = *ends_at;
@@ -141,15 +168,13 @@ absl::StatusOr<IssuedKey> KeyRegistry::Create(const Principal& caller, const New
     mutation.request_name = core::KeyNameOf(key.organization, key.kid);
     return mutation;
   };
-  // Known before the row can be followed, so that the first verification costs no Argon2.
-  index_.RememberProof(minted->kid, minted->secret.version, minted->proof);
-  const absl::StatusOr<storage::Committed> committed = Commit(plan, decide);
-  if (!committed.ok()) {
-    index_.ForgetProofs(minted->kid);
-    return committed.status();
-  }
-  key.revision = committed->rows.back().rev;
-  return IssuedKey{std::move(key), std::move(minted->key_string)};
+  // The proof comes with the row, so that the first verification costs no Argon2.
+  const absl::StatusOr<storage::Committed> committed =
+      Commit(plan, decide, {KeyProof{minted->kid, minted->secret.version, minted->proof}});
+  if (!committed.ok()) return committed.status();
+  const LogRow& row = committed->rows.back();
+  key.revision = row.rev;
+  return IssuedKey{std::move(key), core::RevisionToken::Of(row.rev, row.chain), std::move(minted->key_string)};
 }
 
 absl::StatusOr<KeyRecord> KeyRegistry::Get(const Principal& caller, const std::string& organization,
@@ -180,7 +205,7 @@ absl::StatusOr<KeyPage> KeyRegistry::List(const Principal& caller, const storage
   return page;
 }
 
-absl::StatusOr<KeyRecord> KeyRegistry::Update(const Principal& caller, const KeyEdit& edit) {
+absl::StatusOr<Stamped<KeyRecord>> KeyRegistry::Update(const Principal& caller, const KeyEdit& edit) {
   const std::string name = core::KeyNameOf(edit.organization, edit.kid);
   // The creator never changes, so it can be looked up before the locks that include it.
   const absl::StatusOr<KeyRecord> seen = Get(caller, edit.organization, edit.kid);
@@ -211,6 +236,7 @@ absl::StatusOr<KeyRecord> KeyRegistry::Update(const Principal& caller, const Key
     if (edit.description) key.description = *edit.description;
     if (edit.owner) key.owner = *edit.owner;
     if (edit.labels) key.labels = *edit.labels;
+    if (edit.allowed_cidrs) key.allowed_cidrs = *edit.allowed_cidrs;
     if (edit.role) key.role = *edit.role;
     if (edit.expiration) {
       const absl::StatusOr<absl::Time> ends_at = EndOf(*edit.expiration, state.now);
@@ -233,10 +259,17 @@ absl::StatusOr<KeyRecord> KeyRegistry::Update(const Principal& caller, const Key
       lowered.permissions = *permissions;
     }
     lowered.expires_at = key.expires_at;
-    // A greater role is a grant for as long as the key lives, just as a longer life is.
-    if (key.expires_at > target->expires_at || !core::AtMost(lowered.permissions, old.permissions)) {
-      for (const Authority& ceiling : ceilings) {
+    // A greater role is a grant for as long as the key lives and from wherever it may be used, just as a longer life or
+    // a restriction taken away is.
+    const bool more_permissions = !core::AtMost(lowered.permissions, old.permissions);
+    const bool longer = key.expires_at > target->expires_at;
+    const bool wider = !core::CidrsAtMost(key.allowed_cidrs, target->allowed_cidrs);
+    for (const Authority& ceiling : ceilings) {
+      if (longer || more_permissions) {
         if (absl::Status within = RequireEndsWithin(key.expires_at, ceiling); !within.ok()) return within;
+      }
+      if (wider || more_permissions) {
+        if (absl::Status within = RequireCidrsWithin(key.allowed_cidrs, ceiling); !within.ok()) return within;
       }
     }
     if (key.role != target->role || key.expires_at < target->expires_at) {
@@ -250,18 +283,10 @@ absl::StatusOr<KeyRecord> KeyRegistry::Update(const Principal& caller, const Key
     key.updated_at = state.now;
     return WriteKey(key, AuditFor(caller, kUpdateMethod, ""));
   };
-  absl::StatusOr<storage::Committed> committed = Commit(plan, decide);
-  if (start_over) {
-    // It has become an owner since it was looked at: two owners must not lower each other at once.
-    plan.lock_organization = true;
-    committed = Commit(plan, decide);
-  }
-  if (!committed.ok()) return committed.status();
-  if (!committed->rows.empty()) key.revision = committed->rows.back().rev;
-  return key;
+  return CommitKey(plan, decide, start_over, key);
 }
 
-absl::StatusOr<KeyRecord> KeyRegistry::Delete(const Principal& caller, const KeyRemoval& removal) {
+absl::StatusOr<Stamped<KeyRecord>> KeyRegistry::Delete(const Principal& caller, const KeyRemoval& removal) {
   const std::string name = core::KeyNameOf(removal.organization, removal.kid);
   // Looked at before it is locked: nobody may hold up another organization's keys.
   const absl::StatusOr<KeyRecord> seen = Get(caller, removal.organization, removal.kid);
@@ -298,14 +323,7 @@ absl::StatusOr<KeyRecord> KeyRegistry::Delete(const Principal& caller, const Key
     key.delete_reason = removal.reason;
     return WriteKey(key, AuditFor(caller, kDeleteMethod, ""));
   };
-  absl::StatusOr<storage::Committed> committed = Commit(plan, decide);
-  if (start_over) {
-    plan.lock_organization = true;
-    committed = Commit(plan, decide);
-  }
-  if (!committed.ok()) return committed.status();
-  if (!committed->rows.empty()) key.revision = committed->rows.back().rev;
-  return key;
+  return CommitKey(plan, decide, start_over, key);
 }
 
 }  // namespace latchkey::keys

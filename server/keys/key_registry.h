@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/core/revision_token.h"
 #include "client/core/secret.h"
 #include "server/base/clock.h"
 #include "server/keys/key_index.h"
@@ -15,6 +16,7 @@
 #include "server/keys/log_follower.h"
 #include "server/keys/principal.h"
 #include "server/keys/records.h"
+#include "server/keys/stamped.h"
 #include "server/storage/key_store.h"
 
 namespace latchkey::keys {
@@ -32,12 +34,14 @@ struct NewKey {
   std::string role;
   std::string owner;
   std::map<std::string, std::string> labels;
+  std::vector<std::string> allowed_cidrs;  // core::NormalisedCidrs.
   Expiration expiration;
   std::string request_id;
 };
 
 struct IssuedKey {
   KeyRecord key;
+  core::RevisionToken revision;
   core::Secret key_string;  // The only copy there will ever be.
 };
 
@@ -51,6 +55,7 @@ struct KeyEdit {
   std::optional<std::string> role;
   std::optional<std::string> owner;
   std::optional<std::map<std::string, std::string>> labels;
+  std::optional<std::vector<std::string>> allowed_cidrs;  // core::NormalisedCidrs.
   std::optional<Expiration> expiration;
 };
 
@@ -84,15 +89,15 @@ class KeyRegistry {
               const base::Clock& clock, Options options);
 
   // Errors beside the store's: ORGANIZATION_NOT_FOUND, ROLE_UNKNOWN, ROLE_EXCEEDS_CREATOR, EXPIRY_EXCEEDS_CREATOR,
-  // FIELD_INVALID (an expire_time in the past), REQUEST_REPLAYED, HASH_POOL_FULL.
+  // CIDRS_EXCEED_CREATOR, FIELD_INVALID (an expire_time in the past), REQUEST_REPLAYED, HASH_POOL_FULL.
   absl::StatusOr<IssuedKey> Create(const Principal& caller, const NewKey& wanted, absl::Duration patience);
   absl::StatusOr<KeyRecord> Get(const Principal& caller, const std::string& organization, const std::string& kid);
   absl::StatusOr<KeyPage> List(const Principal& caller, const storage::KeyQuery& query);
   // Errors beside those of Create: KEY_NOT_FOUND, KEY_DELETED, ETAG_MISMATCH, LAST_OWNER, DESCENDANTS_EXCEED_CREATOR.
-  absl::StatusOr<KeyRecord> Update(const Principal& caller, const KeyEdit& edit);
+  absl::StatusOr<Stamped<KeyRecord>> Update(const Principal& caller, const KeyEdit& edit);
   // When it returns OK, this server answers REVOKED. Deleting a deleted key succeeds and may only strengthen the
   // reason.
-  absl::StatusOr<KeyRecord> Delete(const Principal& caller, const KeyRemoval& removal);
+  absl::StatusOr<Stamped<KeyRecord>> Delete(const Principal& caller, const KeyRemoval& removal);
 
   // The state of a key at the database's time `now`, for output.
   enum class State { kActive, kExpired, kDeleted };
@@ -101,7 +106,11 @@ class KeyRegistry {
   absl::Time DatabaseNow() const;
 
  private:
-  absl::StatusOr<storage::Committed> Commit(const storage::LockPlan& plan, storage::KeyStore::Decide decide);
+  absl::StatusOr<storage::Committed> Commit(const storage::LockPlan& plan, storage::KeyStore::Decide decide,
+                                            const std::vector<KeyProof>& proofs = {});
+  // Commits a change of `key`, which `decide` fills in; once more with the organization locked if it sets `start_over`.
+  absl::StatusOr<Stamped<KeyRecord>> CommitKey(storage::LockPlan plan, storage::KeyStore::Decide decide,
+                                               const bool& start_over, KeyRecord& key);
   Audit AuditFor(const Principal& caller, const char* method, const std::string& request_id) const;
 
   storage::KeyStore& store_;

@@ -1,6 +1,9 @@
 #include "server/keys/key_ring.h"
 
+#include <algorithm>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -14,6 +17,9 @@ namespace {
 constexpr int kFormatVersion = 1;
 constexpr size_t kSecretBytes = 32;
 constexpr char kFirstId[] = "1";
+constexpr char kActive[] = "active";
+constexpr char kRetired[] = "retired";
+constexpr char kLost[] = "lost";
 // K_import is made with the rest, so that a ring of today need not be replaced for it.
 constexpr const char* kPurposes[] = {"pepper", "tag", "proof", "token", "import"};
 
@@ -42,6 +48,9 @@ std::string TagOf(const Mac& mac, std::string_view kid, std::string_view secret)
   return core::Base62(number, core::kTagLength);
 }
 
+// Key strings carry a tag's id, stored proofs a proof's: as one character.
+bool IsGeneration(const std::string& id) { return id.size() == 1 && core::IsBase62(id); }
+
 absl::Status Malformed(const std::string& what) {
   return absl::InvalidArgumentError(absl::StrCat("the key ring file is not one: ", what));
 }
@@ -52,8 +61,8 @@ struct KeyRing::Entry {
   std::string purpose;
   std::string id;
   bool active;
-  core::Secret secret;
-  Mac mac;
+  core::Secret secret;     // Empty if it is lost.
+  std::optional<Mac> mac;  // Under `secret`.
 };
 
 KeyRing::KeyRing() = default;
@@ -85,30 +94,38 @@ absl::StatusOr<KeyRing> KeyRing::Parse(const std::string& text) {
     };
     const std::string purpose = field("purpose");
     const std::string id = field("id");
+    const std::string state = field("state");
     std::string encoded = field("secret");
     std::string bytes;
     const bool decoded = absl::Base64Unescape(encoded, &bytes);
     core::CleanseString(encoded);
     core::Secret secret(std::move(bytes));
     if (purpose.empty() || id.empty()) return Malformed("an entry lacks \"purpose\" or \"id\"");
+    if (ring.Find(purpose, id) != nullptr) return Malformed(absl::StrCat(purpose, "/", id, " is there twice"));
+    if ((purpose == "tag" || purpose == "proof") && !IsGeneration(id)) {
+      return Malformed(absl::StrCat("the id of ", purpose, "/", id, " is not one base62 digit"));
+    }
+    if (state == kLost) {
+      if (purpose != "tag" || item.contains("secret")) {
+        return Malformed(absl::StrCat(purpose, "/", id, ": only a tag can be lost, and then it has no secret"));
+      }
+      ring.entries_.push_back(Entry{purpose, id, false, core::Secret(), std::nullopt});
+      continue;
+    }
+    if (state != kActive && state != kRetired) {
+      return Malformed(absl::StrCat("the state of ", purpose, "/", id, " is not active, retired or lost"));
+    }
     if (!decoded || secret.size() != kSecretBytes) {
       return Malformed(absl::StrCat("the secret of ", purpose, "/", id, " is not 32 bytes in base64"));
     }
-    if (ring.Find(purpose, id) != nullptr) return Malformed(absl::StrCat(purpose, "/", id, " is there twice"));
     Mac mac(secret);
-    ring.entries_.push_back(Entry{purpose, id, field("state") == "active", std::move(secret), std::move(mac)});
+    ring.entries_.push_back(Entry{purpose, id, state == kActive, std::move(secret), std::move(mac)});
   }
   for (const char* purpose : kPurposes) {
     int active = 0;
     for (const Entry& entry : ring.entries_) active += entry.purpose == purpose && entry.active ? 1 : 0;
     if (active != 1) return Malformed(absl::StrCat("wanted exactly one active secret for ", purpose));
   }
-  const std::string& generation = ring.Active("tag").id;
-  if (generation.size() != 1 || !core::IsBase62(generation)) {
-    return Malformed("the active tag's id is not one base62 digit");
-  }
-  if (ring.Find("proof", generation) == nullptr)
-    return Malformed("the active tag has no proof secret of its generation");
   return ring;
 }
 
@@ -117,11 +134,15 @@ core::Secret KeyRing::Serialise() const {
   json["latchkey_key_ring"] = kFormatVersion;
   json["secrets"] = nlohmann::ordered_json::array();
   for (const Entry& entry : entries_) {
-    const std::string_view bytes = entry.secret.Expose();
-    json["secrets"].push_back({{"purpose", entry.purpose},
-                               {"id", entry.id},
-                               {"state", entry.active ? "active" : "retired"},
-                               {"secret", absl::Base64Escape(absl::string_view(bytes.data(), bytes.size()))}});
+    nlohmann::ordered_json item = {{"purpose", entry.purpose}, {"id", entry.id}};
+    if (!entry.mac) {
+      item["state"] = kLost;
+    } else {
+      const std::string_view bytes = entry.secret.Expose();
+      item["state"] = entry.active ? kActive : kRetired;
+      item["secret"] = absl::Base64Escape(absl::string_view(bytes.data(), bytes.size()));
+    }
+    json["secrets"].push_back(std::move(item));
   }
   return core::Secret(json.dump(2) + "\n");
 }
@@ -146,21 +167,29 @@ core::Secret KeyRing::Mint(std::string_view label) const {
   const core::Secret random = core::Secret::Random(kSecretBytes);
   const core::Secret secret(core::Base62Bytes(random.Expose(), core::kSecretLength));
   return core::Secret(
-      core::AssembleKeyString(label, kid, secret.Expose(), tag.id[0], TagOf(tag.mac, kid, secret.Expose())));
+      core::AssembleKeyString(label, kid, secret.Expose(), tag.id[0], TagOf(*tag.mac, kid, secret.Expose())));
 }
 
 KeyRing::TagCheck KeyRing::CheckTag(const core::KeyParts& parts) const {
   const Entry* const tag = Find("tag", std::string_view(&parts.gen, 1));
   if (tag == nullptr) return TagCheck::kUnknownGeneration;
-  return core::ConstantTimeEqual(TagOf(tag->mac, parts.kid, parts.secret), parts.tag) ? TagCheck::kMinted
-                                                                                      : TagCheck::kForged;
+  if (!tag->mac) return TagCheck::kLostGeneration;
+  return core::ConstantTimeEqual(TagOf(*tag->mac, parts.kid, parts.secret), parts.tag) ? TagCheck::kMinted
+                                                                                       : TagCheck::kForged;
 }
 
-std::optional<Proof> KeyRing::ProofOf(const core::KeyParts& parts) const {
-  const Entry* const proof = Find("proof", std::string_view(&parts.gen, 1));
-  if (proof == nullptr) return std::nullopt;
-  const auto digest = proof->mac.Of({"lk1|proof|", parts.kid, "|", parts.secret});
-  return Proof(digest.data(), 16);
+Proof KeyRing::ProofOf(const core::KeyParts& parts) const { return ProofUnder(Active("proof"), parts); }
+
+Proof KeyRing::ProofOf(const core::KeyParts& parts, char generation) const {
+  const Entry* const entry = Find("proof", std::string_view(&generation, 1));
+  return entry == nullptr ? Proof() : ProofUnder(*entry, parts);
+}
+
+Proof KeyRing::ProofUnder(const Entry& entry, const core::KeyParts& parts) {
+  const auto digest = entry.mac->Of({"lk1|proof|", parts.kid, "|", parts.secret});
+  Proof proof{.generation = entry.id[0]};
+  std::copy_n(digest.begin(), proof.digest.size(), proof.digest.begin());
+  return proof;
 }
 
 const std::string& KeyRing::active_pepper_id() const { return Active("pepper").id; }
@@ -170,19 +199,20 @@ bool KeyRing::HasPepper(const std::string& id) const { return Find("pepper", id)
 core::Secret KeyRing::PreHash(const std::string& pepper_id, std::string_view kid, std::string_view secret) const {
   const Entry* const pepper = Find("pepper", pepper_id);
   if (pepper == nullptr) std::abort();  // HasPepper is the caller's to ask.
-  auto digest = pepper->mac.Of({"lk1|pre|", BigEndian32(kid.size()), kid, BigEndian32(secret.size()), secret});
+  auto digest = pepper->mac->Of({"lk1|pre|", BigEndian32(kid.size()), kid, BigEndian32(secret.size()), secret});
   return core::Secret(std::string(digest.data(), digest.size()));
 }
 
 std::string KeyRing::TokenMac(std::string_view text) const {
-  const auto digest = Active("token").mac.Of({"lk1|token|", text});
+  const auto digest = Active("token").mac->Of({"lk1|token|", text});
   return std::string(digest.data(), 16);
 }
 
 std::map<std::string, std::string> KeyRing::CheckValues() const {
   std::map<std::string, std::string> checks;
   for (const Entry& entry : entries_) {
-    const auto digest = entry.mac.Of({"lk1|check"});
+    if (!entry.mac) continue;
+    const auto digest = entry.mac->Of({"lk1|check"});
     checks[absl::StrCat(entry.purpose, "/", entry.id)] = absl::BytesToHexString(absl::string_view(digest.data(), 8));
   }
   return checks;

@@ -10,14 +10,13 @@
 #include "absl/status/statusor.h"
 #include "client/core/key_format.h"
 #include "client/core/secret.h"
+#include "server/keys/records.h"
 
 namespace latchkey::keys {
 
-// 128 bits of HMAC-SHA-256(K_proof[gen], "lk1|proof|" kid "|" secret): identity of a key string, never its permission.
-using Proof = std::string;  // 16 bytes.
-
 // The operator's secrets: peppers, K_tag, K_proof and K_token, each by id. What they made is stored with the id and is
-// found by it, never by trial. Immutable after loading; thread-safe.
+// found by it, never by trial. Exactly one of each purpose is active: what is made now is made with it. The ids of
+// K_tag and K_proof are generations, one base62 digit each. Immutable after loading; thread-safe.
 class KeyRing {
  public:
   // A new ring, one random 32-byte secret a purpose. Key strings are minted with generation '1'.
@@ -25,7 +24,7 @@ class KeyRing {
   // From the JSON that Serialise wrote. INVALID_ARGUMENT with one clear line for anything else; the text is never
   // quoted.
   static absl::StatusOr<KeyRing> Parse(const std::string& json);
-  // For a 0600 file.
+  // For a 0600 file. A lost generation stays listed.
   core::Secret Serialise() const;
 
   KeyRing(KeyRing&&) noexcept;
@@ -35,12 +34,17 @@ class KeyRing {
   // A fresh key string under the active generation, `label` in front if not empty.
   core::Secret Mint(std::string_view label = "") const;
 
-  enum class TagCheck { kMinted, kForged, kUnknownGeneration };
+  // kLostGeneration: the ring lists the generation but has lost its secret, so the filter can't tell; such strings take
+  // the slow lane.
+  enum class TagCheck { kMinted, kForged, kUnknownGeneration, kLostGeneration };
   // Whether this ring (or one it was rotated from) minted the string. A denial-of-service filter only.
   TagCheck CheckTag(const core::KeyParts& parts) const;
 
-  // nullopt if the ring lacks the generation.
-  std::optional<Proof> ProofOf(const core::KeyParts& parts) const;
+  // The proof under the active generation: what is stored, and what names a key string in single-flight and negative
+  // answers.
+  Proof ProofOf(const core::KeyParts& parts) const;
+  // Under the generation given; an empty Proof if the ring no longer holds it.
+  Proof ProofOf(const core::KeyParts& parts, char generation) const;
 
   const std::string& active_pepper_id() const;
   bool HasPepper(const std::string& id) const;
@@ -51,8 +55,8 @@ class KeyRing {
   // 16 bytes of HMAC-SHA-256(K_token, text): authenticates page tokens.
   std::string TokenMac(std::string_view text) const;
 
-  // For each secret "purpose/id" → hex of HMAC-SHA-256(secret, "lk1|check") cut to 64 bits: what the database keeps to
-  // recognise this ring.
+  // For each secret that is held, "purpose/id" → hex of HMAC-SHA-256(secret, "lk1|check") cut to 64 bits: what the
+  // database keeps to recognise this ring.
   std::map<std::string, std::string> CheckValues() const;
 
   struct Entry;
@@ -61,6 +65,7 @@ class KeyRing {
   KeyRing();
   const Entry* Find(std::string_view purpose, std::string_view id) const;
   const Entry& Active(std::string_view purpose) const;
+  static Proof ProofUnder(const Entry& entry, const core::KeyParts& parts);
   std::vector<Entry> entries_;
 };
 

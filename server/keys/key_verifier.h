@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -10,67 +11,73 @@
 #include "absl/time/time.h"
 #include "client/core/decision.h"
 #include "client/core/key_format.h"
+#include "client/core/revision_token.h"
 #include "server/base/clock.h"
-#include "server/keys/hash_pool.h"
 #include "server/keys/key_index.h"
 #include "server/keys/key_ring.h"
-#include "server/keys/principal.h"
-#include "server/storage/key_store.h"
+#include "server/keys/prover.h"
+#include "server/keys/use_counter.h"
 
 namespace latchkey::keys {
 
-// Who a key is; set only if its secret was right.
+// Who a key is; set only if its secret was right. A copy: it outlives the index's record.
 struct Identity {
-  std::shared_ptr<const KeyRecord> key;
-  std::shared_ptr<const RoleRecord> role;  // nullptr if the role is gone: then it holds no permission.
+  std::string organization;
+  std::string kid;
+  std::string display_name;
+  std::string role;
+  std::string owner;
+  std::vector<std::string> permissions;  // The role's; none if the role is gone.
+  std::map<std::string, std::string> labels;
+  std::vector<std::string> allowed_cidrs;
+  absl::Time expires_at = Never();  // The key's.
   int32_t secret_version = 0;
 };
 
 struct Verdict {
   core::Decision decision = core::Decision::kUnspecified;
   std::optional<Identity> identity;
-  int64_t revision = 0;
+  core::RevisionToken revision;
   absl::Duration lease_remaining = absl::ZeroDuration();
-  absl::Duration expires_in = absl::InfiniteDuration();  // Infinite = never.
+  // To the earlier of the key's and this version's end. Infinite = never.
+  absl::Duration expires_in = absl::InfiniteDuration();
 };
 
 // What is asked. The views must outlive the call.
 struct VerifyQuestion {
   std::string_view key_string;
   const std::vector<std::string>* required_permissions = nullptr;
+  std::string_view client_ip;  // Of who presented the key; "" = not said.
   // The asker's organization: a key of another one is NOT_FOUND. "" or `system` = every organization.
   std::string_view asker_organization;
 };
 
 // Decides what a key string is worth now. Three answers: a verdict (allowed or denied), or an error ("could not
-// decide": LEASE_EXPIRED, HASH_POOL_FULL, DATABASE_UNAVAILABLE, KEY_RING_LACKS_ID, DEADLINE_EXCEEDED). Thread-safe.
+// decide": LEASE_EXPIRED, KEY_RING_LACKS_ID, and those of Prover::Prove). Thread-safe.
 class KeyVerifier {
  public:
-  KeyVerifier(storage::KeyStore& store, KeyIndex& index, const KeyRing& ring, HashPool& hashes,
-              const base::Clock& clock);
+  // `uses` counts what is decided; nullptr = nothing does.
+  KeyVerifier(KeyIndex& index, const KeyRing& ring, Prover& prover, const base::Clock& clock,
+              UseCounter* uses = nullptr);
 
   // From memory alone: never blocks, no database, no Argon2. nullopt if the key's secret has not been proven yet and
-  // VerifyUnproven must look.
+  // Prove must look.
   std::optional<absl::StatusOr<Verdict>> VerifyFromMemory(const VerifyQuestion& question);
 
-  // The slow path: one SELECT and Argon2, then the decision from the start. Blocks; `ticket` is the place in the hash
-  // pool. Remembers the proof.
-  absl::StatusOr<Verdict> VerifyUnproven(const VerifyQuestion& question, const HashPool::Ticket& ticket);
+  // For a question that memory could not answer: `done` is called exactly once, with OK when memory can (ask it from
+  // the start: the world has moved on), else with why not. Never blocks.
+  void Prove(std::string_view key_string, absl::Duration time_left, std::string_view peer,
+             std::function<void(absl::Status)> done);
 
   // Both in turn, for callers that may block.
-  absl::StatusOr<Verdict> Verify(const VerifyQuestion& question, absl::Duration patience);
-
-  HashPool& hashes() { return hashes_; }
+  absl::StatusOr<Verdict> Verify(const VerifyQuestion& question, absl::Duration time_left);
 
  private:
-  // Whether what was read after `reading` may be from another view.
-  bool Replaced(const KeyIndex::Reading& reading) const;
-
-  storage::KeyStore& store_;
   KeyIndex& index_;
   const KeyRing& ring_;
-  HashPool& hashes_;
+  Prover& prover_;
   const base::Clock& clock_;
+  UseCounter* const uses_;
 };
 
 }  // namespace latchkey::keys

@@ -1,63 +1,169 @@
 #include "server/keys/log_follower.h"
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "server/base/errors.h"
 #include "server/keys/change_codec.h"
 
 namespace latchkey::keys {
+namespace {
 
-LogFollower::LogFollower(storage::KeyStore& store, KeyIndex& index, const base::Clock& clock, Options options)
-    : store_(store), index_(index), clock_(clock), options_(options) {}
+constexpr size_t kRecent = 65'536;
+constexpr int kResyncs = 3;  // In one step; more of them means that somebody rewrites the log as we read.
 
-absl::Duration LogFollower::poll_interval() const { return std::min(absl::Seconds(1), options_.bound / 5); }
+constexpr char kHistoryRefused[] = "the database has another history than this server followed before: ";
+
+using ProofsByKid = absl::flat_hash_map<std::string, std::vector<KeyProof>>;
+
+ProofsByKid ByKid(std::vector<KeyProof> proofs) {
+  ProofsByKid by_kid;
+  for (KeyProof& proof : proofs) by_kid[proof.kid].push_back(std::move(proof));
+  return by_kid;
+}
+
+const std::vector<KeyProof>& ProofsOf(const ProofsByKid& proofs, const std::string& kid) {
+  static const auto* const none = new std::vector<KeyProof>();
+  const auto found = proofs.find(kid);
+  return found == proofs.end() ? *none : found->second;
+}
+
+}  // namespace
+
+LogFollower::LogFollower(storage::KeyStore& store, KeyIndex& index, WatchHub& hub, const base::Clock& clock,
+                         Options options)
+    : store_(store), index_(index), hub_(hub), clock_(clock), options_(std::move(options)) {}
 
 bool LogFollower::loaded() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return loaded_;
+  const absl::MutexLock lock(&facts_mutex_);
+  return loaded_fact_;
 }
 
-void LogFollower::OnHistoryRewritten(std::function<void(const std::string&)> alarm) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  alarm_ = std::move(alarm);
+absl::Duration LogFollower::bound() const {
+  const absl::MutexLock lock(&facts_mutex_);
+  return settings_.bound;
 }
 
-absl::Status LogFollower::Poll() {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return loaded_ ? PollLocked() : LoadLocked();
+absl::Duration LogFollower::promised_bound() const {
+  const absl::MutexLock lock(&facts_mutex_);
+  const absl::Time now = database_now_ + (clock_.BootNow() - sampled_at_);
+  const bool old_leases_are_over = now >= settings_.changed_at + core::WithClockError(settings_.previous_bound);
+  return old_leases_are_over ? settings_.bound : std::max(settings_.bound, settings_.previous_bound);
+}
+
+absl::Duration LogFollower::renewal_interval() const { return std::min(absl::Seconds(1), bound() / 5); }
+
+void LogFollower::RequireHistory(LogPosition position) {
+  const absl::MutexLock lock(&mutex_);
+  required_ = std::move(position);
+}
+
+bool LogFollower::IsHistoryRefused(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kFailedPrecondition &&
+         status.message().substr(0, sizeof kHistoryRefused - 1) == kHistoryRefused;
+}
+
+void LogFollower::OnHistoryRewritten(std::function<void(const std::string&)> alarm) { alarm_ = std::move(alarm); }
+void LogFollower::OnDelivered(std::function<void(int64_t)> ring) { ring_ = std::move(ring); }
+void LogFollower::OnProgress(std::function<void(int64_t, int64_t)> progress) { progress_ = std::move(progress); }
+
+absl::Status LogFollower::Renew() {
+  const absl::MutexLock lock(&mutex_);
+  if (!loaded_) {
+    if (absl::Status loaded = LoadLocked(); !loaded.ok()) return loaded;
+  }
+  if (!entered_) {
+    if (absl::Status entered = store_.EnterReplica(options_.replica, options_.doorbell); !entered.ok()) return entered;
+    entered_ = true;
+  }
+  return ReadLocked(/*renew=*/true);
+}
+
+absl::Status LogFollower::CatchUp(base::BootTime deadline) {
+  const base::BootTime arrived_at = clock_.BootNow();
+  base::BootTime last;
+  {
+    const absl::MutexLock lock(&facts_mutex_);
+    last = sampled_at_;
+  }
+  // Whoever asks within the pause shares the reading at its end.
+  const absl::Duration pause = std::min(last + options_.catch_up_pause - arrived_at, options_.catch_up_pause);
+  if (pause > absl::ZeroDuration()) absl::SleepFor(pause);
+  const absl::MutexLock lock(&mutex_);
+  if (!loaded_) return errors::LeaseExpired();
+  if (read_at_ > arrived_at) return absl::OkStatus();
+  if (clock_.BootNow() >= deadline) return errors::DeadlineExceeded();
+  return ReadLocked(/*renew=*/false);
 }
 
 absl::Status LogFollower::LoadLocked() {
+  if (!required_.chain.empty()) {
+    const absl::StatusOr<std::optional<std::string>> chain = store_.ReadChain(required_.rev);
+    if (!chain.ok()) return chain.status();
+    if (!*chain || **chain != required_.chain) {
+      return absl::FailedPreconditionError(absl::StrCat(kHistoryRefused, "it ", *chain ? "has another" : "lacks",
+                                                        " revision ", required_.rev, " (expected chain ",
+                                                        absl::BytesToHexString(required_.chain).substr(0, 16), ")"));
+    }
+  }
   const base::BootTime sent_at = clock_.BootNow();
-  absl::StatusOr<storage::Snapshot> snapshot = store_.LoadSnapshot();
-  if (!snapshot.ok()) return snapshot.status();
-  const LogPosition position = snapshot->position;
-  index_.Replace(position, std::move(snapshot->organizations), std::move(snapshot->roles), snapshot->keys);
+  KeyIndex::Load load(index_);
+  if (progress_) load.OnProgress(progress_);
+  const absl::StatusOr<storage::SnapshotHead> head = store_.LoadSnapshot(load);
+  if (!head.ok()) return head.status();
+  load.Publish();
+  hub_.Start(head->position);
   loaded_ = true;
-  if (position.rev >= must_pass_) index_.Extend(sent_at + options_.bound, snapshot->now, sent_at);
+  required_ = LogPosition();  // This process has followed it: from now on a rewrite is met while it runs.
+  {
+    const absl::MutexLock lock(&facts_mutex_);
+    recent_.assign(1, core::RevisionToken::Of(head->position.rev, head->position.chain));
+    loaded_fact_ = true;
+  }
+  NoteSettings(head->settings, head->now, sent_at);
   return absl::OkStatus();
 }
 
-absl::Status LogFollower::PollLocked() {
-  while (true) {
+absl::Status LogFollower::ReadLocked(bool renew) {
+  for (int resyncs = 0; resyncs <= kResyncs;) {
     const LogPosition cursor = index_.position();
     // The lease counts from before the question was sent: whatever the answer's delay, it can't be older than this.
     const base::BootTime sent_at = clock_.BootNow();
-    const absl::StatusOr<storage::LogPage> page = store_.ReadLog(cursor.rev, options_.page);
-    if (!page.ok()) return page.status();
-    if (page->rows.empty() || page->rows.front().rev != cursor.rev || page->rows.front().chain != cursor.chain) {
-      RewrittenLocked(absl::StrCat("the change log no longer has revision ", cursor.rev, " as it was followed"));
-      return LoadLocked();
+    absl::StatusOr<storage::LogPage> page =
+        renew ? store_.RenewLease({options_.replica, cursor.rev, hub_.AcknowledgedBy(cursor.rev, sent_at)}, cursor.rev,
+                                  options_.page)
+              : store_.ReadLog(cursor.rev, options_.page);
+    if (!page.ok()) {
+      if (errors::ReasonOf(page.status()) == "REPLICA_FORGOTTEN") {
+        // Nobody who waits for all servers knows of this one: it must not answer until they do again.
+        index_.EndLease();
+        entered_ = false;
+      }
+      return page.status();
     }
+    if (page->rows.empty() || page->rows.front().rev != cursor.rev || page->rows.front().chain != cursor.chain) {
+      const bool pruned = page->oldest > cursor.rev;
+      DropLocked(pruned ? absl::StrCat("revision ", cursor.rev, " is no longer kept")
+                        : absl::StrCat("the change log no longer has revision ", cursor.rev, " as it was followed"),
+                 /*alarm=*/!pruned);
+      if (absl::Status loaded = LoadLocked(); !loaded.ok()) return loaded;
+      ++resyncs;
+      continue;
+    }
+    const ProofsByKid proofs = ByKid(std::move(page->proofs));
     for (size_t i = 1; i < page->rows.size(); ++i) {
-      const absl::Status applied = ApplyLocked(page->rows[i]);
-      if (!applied.ok()) return applied;
+      if (absl::Status applied = ApplyLocked(page->rows[i], proofs); !applied.ok()) return applied;
     }
     if (index_.position().rev == page->head) {
+      NoteSettings(page->settings, page->now, sent_at);
+      read_at_ = sent_at;
       // Only the page that reached the head of its own snapshot says that nothing older is missing.
-      if (page->head >= must_pass_) index_.Extend(sent_at + options_.bound, page->now, sent_at);
+      if (renew && page->head >= must_pass_) index_.Extend(sent_at + page->settings.bound, page->now, sent_at);
       return absl::OkStatus();
     }
     if (page->rows.size() < 2) {
@@ -65,9 +171,10 @@ absl::Status LogFollower::PollLocked() {
       return errors::Internal(absl::StrCat("the change log ends at ", cursor.rev, " below its head ", page->head));
     }
   }
+  return errors::Internal("the change log changes its past faster than it can be read");
 }
 
-absl::Status LogFollower::ApplyLocked(const LogRow& row) {
+absl::Status LogFollower::ApplyLocked(const LogRow& row, const ProofsByKid& proofs) {
   const LogPosition at = index_.position();
   if (row.rev != at.rev + 1 || ChainOf(at.chain, row.rev, row.at, row.body) != row.chain) {
     index_.EndLease();
@@ -78,32 +185,91 @@ absl::Status LogFollower::ApplyLocked(const LogRow& row) {
     index_.EndLease();
     return change.status();
   }
-  index_.Apply(LogPosition{row.rev, row.chain}, *change);
+  const LogPosition position{row.rev, row.chain};
+  index_.Apply(position, *change, ProofsOf(proofs, change->key ? change->key->kid : std::string()));
+  hub_.Publish(position, *change);
+  const absl::MutexLock lock(&facts_mutex_);
+  recent_.push_back(core::RevisionToken::Of(row.rev, row.chain));
+  if (recent_.size() > kRecent) recent_.pop_front();
   return absl::OkStatus();
 }
 
-void LogFollower::Deliver(const std::vector<LogRow>& rows) {
+void LogFollower::Deliver(const std::vector<LogRow>& rows, const std::vector<KeyProof>& proofs) {
   if (rows.empty()) return;
-  const std::lock_guard<std::mutex> lock(mutex_);
-  if (!loaded_) return;  // The snapshot will have them.
   const int64_t last = rows.back().rev;
-  for (const LogRow& row : rows) {
-    const int64_t rev = index_.position().rev;
-    if (row.rev <= rev) continue;
-    if (row.rev != rev + 1) break;  // Others wrote between: the log has their rows.
-    if (!ApplyLocked(row).ok()) break;
+  {
+    const absl::MutexLock lock(&mutex_);
+    if (loaded_) {
+      const ProofsByKid by_kid = ByKid(proofs);
+      for (const LogRow& row : rows) {
+        const int64_t rev = index_.position().rev;
+        if (row.rev <= rev) continue;
+        if (row.rev != rev + 1) break;  // Others wrote between: the log has their rows.
+        if (!ApplyLocked(row, by_kid).ok()) break;
+      }
+      const bool applied =
+          index_.position().rev >= last || (ReadLocked(/*renew=*/false).ok() && index_.position().rev >= last);
+      if (!applied) {
+        must_pass_ = std::max(must_pass_, last);
+        index_.EndLease();
+      } else {
+        // A row that came by the log, not by our hands, came without its proof if that is not stored.
+        for (const KeyProof& proof : proofs) index_.RememberProof(proof);
+      }
+    }  // Else the snapshot will have them.
   }
-  if (index_.position().rev >= last) return;
-  if (PollLocked().ok() && index_.position().rev >= last) return;
-  must_pass_ = std::max(must_pass_, last);
-  index_.EndLease();
+  if (ring_) ring_(last);
 }
 
-void LogFollower::RewrittenLocked(const std::string& what) {
+LogFollower::Standing LogFollower::StandingOf(const core::RevisionToken& token) const {
+  const absl::MutexLock lock(&facts_mutex_);
+  if (recent_.empty() || token.revision > recent_.back().revision) return Standing::kAhead;
+  if (token.revision < 0) return Standing::kUnknown;
+  if (token.revision < recent_.front().revision) return Standing::kOld;
+  return recent_[token.revision - recent_.front().revision] == token ? Standing::kApplied : Standing::kUnknown;
+}
+
+absl::Status LogFollower::Await(const core::RevisionToken& token, base::BootTime deadline) {
+  Standing standing = StandingOf(token);
+  if (standing == Standing::kAhead) {
+    if (absl::Status read = CatchUp(deadline); !read.ok()) return read;
+    standing = StandingOf(token);
+  }
+  switch (standing) {
+    case Standing::kApplied:
+      return absl::OkStatus();
+    case Standing::kAhead:
+      return errors::RevisionNotReached();
+    case Standing::kUnknown:
+      return errors::RevisionUnknown();
+    case Standing::kOld:
+      break;
+  }
+  const absl::StatusOr<std::optional<std::string>> chain = store_.ReadChain(token.revision);
+  if (!chain.ok()) return chain.status();
+  const bool same = *chain && core::RevisionToken::Of(token.revision, **chain) == token;
+  return same ? absl::OkStatus() : errors::RevisionUnknown();
+}
+
+void LogFollower::NoteSettings(const Settings& settings, absl::Time now, base::BootTime sampled_at) {
+  const absl::MutexLock lock(&facts_mutex_);
+  settings_ = settings;
+  database_now_ = now;
+  sampled_at_ = sampled_at;
+}
+
+void LogFollower::DropLocked(const std::string& what, bool alarm) {
   index_.EndLease();
+  // Every stream ends before there can be a new lease: a Pong must not carry one into a cache of the other history.
+  hub_.EndAll(what);
   loaded_ = false;
   must_pass_ = 0;  // Revisions of the other history mean nothing in this one.
-  if (alarm_) alarm_(what);
+  {
+    const absl::MutexLock lock(&facts_mutex_);
+    recent_.clear();
+    loaded_fact_ = false;
+  }
+  if (alarm && alarm_) alarm_(what);
 }
 
 }  // namespace latchkey::keys

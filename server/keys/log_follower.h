@@ -1,62 +1,116 @@
 #pragma once
 
+#include <deque>
 #include <functional>
-#include <mutex>
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "client/core/revision_token.h"
 #include "server/base/clock.h"
 #include "server/keys/key_index.h"
+#include "server/keys/watch_hub.h"
 #include "server/storage/key_store.h"
 
 namespace latchkey::keys {
 
 // Keeps a KeyIndex equal to the change log: one snapshot at the start, then the log's rows in order, each checked
-// against the chain. Every poll that reaches the head extends the lease to (the time the poll was SENT) + L. Own writes
-// go through Deliver, by the same code. If the history in the database is not the one that was followed (a restore, a
-// failover that lost commits), the lease ends, and the view is loaded anew.
+// against the chain. Own writes go through Deliver, by the same code. What it applies it tells the WatchHub.
 //
-// Thread-safe; one poll is in flight at a time.
+// The lease. Only Renew grants one: a transaction that WRITES this replica's row on the primary, so that a lagging
+// standby or a fenced primary can't, and that reads the log up to the head of its own snapshot. The lease then reaches
+// to (the time just before that transaction was sent) + L, on CLOCK_BOOTTIME. L is what that snapshot's settings say.
+//
+// If the history in the database is not the one that was followed (a restore, a failover that lost commits), the lease
+// ends, every Watch stream is ended, the view is loaded anew, and only then may there be a lease again. If the cursor's
+// row has merely been pruned, the same happens without the alarm.
+//
+// Thread-safe; one reading of the log is in flight at a time.
 class LogFollower {
  public:
   struct Options {
-    absl::Duration bound = absl::Seconds(5);  // L: 2..60 s.
+    std::string replica = "replica";  // This process's row: a random id per start.
+    std::string doorbell;             // Where peers ring; "" = nowhere.
     int page = 5000;
+    absl::Duration catch_up_pause = absl::Milliseconds(10);  // The least time between two catch-ups.
   };
-  LogFollower(storage::KeyStore& store, KeyIndex& index, const base::Clock& clock, Options options);
+  LogFollower(storage::KeyStore& store, KeyIndex& index, WatchHub& hub, const base::Clock& clock, Options options);
 
-  // One step: the snapshot if there is none yet, else one poll up to the head. After an error the lease is as it was.
-  absl::Status Poll();
+  // One step: the snapshot if there is none yet, then a renewal that reads up to the head. After an error the lease is
+  // as it was, unless the error says that the view can't be trusted: then it is over.
+  absl::Status Renew();
+  // Reads the log up to the head and grants nothing. Returns once a reading that began after this call is applied; many
+  // callers share one. DEADLINE_EXCEEDED, or why it could not be read.
+  absl::Status CatchUp(base::BootTime deadline);
 
   // Own rows, just committed: in the index when this returns OK. If they can't be applied (the database went away
-  // between), the lease ends instead, and no later poll extends it before it has passed them: the server stops
+  // between), the lease ends instead, and no later renewal extends it before it has passed them: the server stops
   // answering rather than answer wrongly.
-  void Deliver(const std::vector<LogRow>& rows);
+  void Deliver(const std::vector<LogRow>& rows, const std::vector<KeyProof>& proofs = {});
+
+  // Where `token` is from here. Never blocks on the database. kOld: applied, but too long ago to tell its history from
+  // another by memory; Confirm asks the database.
+  enum class Standing { kApplied, kAhead, kOld, kUnknown };
+  Standing StandingOf(const core::RevisionToken& token) const;
+  // OK once `token` is applied and known to be of this history: REVISION_NOT_REACHED at the deadline,
+  // REVISION_UNKNOWN, or why the log could not be read. Blocks.
+  absl::Status Await(const core::RevisionToken& token, base::BootTime deadline);
 
   bool loaded() const;
-  absl::Duration bound() const { return options_.bound; }
+  // L, as the database has it; and what is promised now, which after a lowering is the old L for a while. Both 5 s
+  // before the first load.
+  absl::Duration bound() const;
+  absl::Duration promised_bound() const;
   // min(1 s, L / 5).
-  absl::Duration poll_interval() const;
+  absl::Duration renewal_interval() const;
 
-  // Told of every rewrite of history that was met.
+  // What was followed before this process: the first load refuses (HistoryRefused) unless the database has that row.
+  void RequireHistory(LogPosition position);
+  // FAILED_PRECONDITION from Renew after RequireHistory: a database with another past, for an operator to accept.
+  static bool IsHistoryRefused(const absl::Status& status);
+
+  // Told of every rewrite of history that was met. Before the first Renew.
   void OnHistoryRewritten(std::function<void(const std::string&)> alarm);
+  // Told of own rows once they are delivered, to ring the doorbell. Before the first Deliver.
+  void OnDelivered(std::function<void(int64_t revision)> ring);
+  // As KeyIndex::Load::OnProgress.
+  void OnProgress(std::function<void(int64_t loaded, int64_t expected)> progress);
 
  private:
-  absl::Status PollLocked();
-  absl::Status LoadLocked();
-  absl::Status ApplyLocked(const LogRow& row);
-  void RewrittenLocked(const std::string& what);
+  absl::Status LoadLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status ReadLocked(bool renew) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  using ProofsByKid = absl::flat_hash_map<std::string, std::vector<KeyProof>>;
+  absl::Status ApplyLocked(const LogRow& row, const ProofsByKid& proofs) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void DropLocked(const std::string& what, bool alarm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void NoteSettings(const Settings& settings, absl::Time now, base::BootTime sampled_at);
 
   storage::KeyStore& store_;
   KeyIndex& index_;
+  WatchHub& hub_;
   const base::Clock& clock_;
   const Options options_;
-  mutable std::mutex mutex_;
-  bool loaded_ = false;
-  int64_t must_pass_ = 0;  // No lease below this revision.
+
+  mutable absl::Mutex mutex_;
+  bool loaded_ ABSL_GUARDED_BY(mutex_) = false;
+  bool entered_ ABSL_GUARDED_BY(mutex_) = false;
+  int64_t must_pass_ ABSL_GUARDED_BY(mutex_) = 0;  // No lease below this revision.
+  LogPosition required_ ABSL_GUARDED_BY(mutex_);
+  base::BootTime read_at_ ABSL_GUARDED_BY(mutex_);  // When the last whole reading was sent.
+
+  // Short: never held over the database.
+  mutable absl::Mutex facts_mutex_;
+  bool loaded_fact_ ABSL_GUARDED_BY(facts_mutex_) = false;
+  Settings settings_ ABSL_GUARDED_BY(facts_mutex_);
+  absl::Time database_now_ ABSL_GUARDED_BY(facts_mutex_);
+  base::BootTime sampled_at_ ABSL_GUARDED_BY(facts_mutex_);
+  std::deque<core::RevisionToken> recent_ ABSL_GUARDED_BY(facts_mutex_);  // Applied rows, oldest first, without gaps.
+
   std::function<void(const std::string&)> alarm_;
+  std::function<void(int64_t)> ring_;
+  std::function<void(int64_t, int64_t)> progress_;
 };
 
 }  // namespace latchkey::keys

@@ -12,8 +12,8 @@ namespace latchkey::keys {
 OrganizationRegistry::OrganizationRegistry(storage::KeyStore& store, LogFollower& follower, std::string server)
     : store_(store), follower_(follower), server_(std::move(server)) {}
 
-absl::StatusOr<OrganizationRecord> OrganizationRegistry::Create(const Principal& caller, const std::string& id,
-                                                                const std::string& display_name) {
+absl::StatusOr<Stamped<OrganizationRecord>> OrganizationRegistry::Create(const Principal& caller, const std::string& id,
+                                                                         const std::string& display_name) {
   if (caller.organization != core::kSystemOrganization) return errors::PermissionMissing(kOrganizationsCreate);
   storage::LockPlan plan;
   plan.kids = {caller.kid};
@@ -39,8 +39,9 @@ absl::StatusOr<OrganizationRecord> OrganizationRegistry::Create(const Principal&
   const absl::StatusOr<storage::Committed> committed = store_.Commit(plan, decide);
   if (!committed.ok()) return committed.status();
   follower_.Deliver(committed->rows);
-  organization.revision = committed->rows.back().rev;
-  return organization;
+  const LogRow& row = committed->rows.back();
+  organization.revision = row.rev;
+  return Stamped<OrganizationRecord>{std::move(organization), core::RevisionToken::Of(row.rev, row.chain)};
 }
 
 absl::StatusOr<OrganizationRecord> OrganizationRegistry::Get(const Principal& caller, const std::string& id) {

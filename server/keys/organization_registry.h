@@ -7,6 +7,7 @@
 #include "server/keys/log_follower.h"
 #include "server/keys/principal.h"
 #include "server/keys/records.h"
+#include "server/keys/stamped.h"
 #include "server/storage/key_store.h"
 
 namespace latchkey::keys {
@@ -23,8 +24,8 @@ class OrganizationRegistry {
 
   // The caller is in `system` (PERMISSION_MISSING otherwise). ORGANIZATION_EXISTS if the id was ever used. A new
   // organization has no key: a `system` owner mints its first.
-  absl::StatusOr<OrganizationRecord> Create(const Principal& caller, const std::string& id,
-                                            const std::string& display_name);
+  absl::StatusOr<Stamped<OrganizationRecord>> Create(const Principal& caller, const std::string& id,
+                                                     const std::string& display_name);
   // ORGANIZATION_NOT_FOUND also for one that the caller does not act on.
   absl::StatusOr<OrganizationRecord> Get(const Principal& caller, const std::string& id);
   // By id. A caller outside `system` sees its own only.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -17,6 +18,23 @@ namespace latchkey::keys {
 // "Never" for the times below: an end that does not come.
 inline absl::Time Never() { return absl::InfiniteFuture(); }
 
+// 128 bits of HMAC-SHA-256(K_proof[generation], "lk1|proof|" kid "|" secret): identity of a key string under a secret
+// that only the key ring holds, never its permission.
+struct Proof {
+  char generation = 0;  // Key ring id of K_proof: one base62 digit; 0 = no proof.
+  std::array<char, 16> digest{};
+
+  explicit operator bool() const { return generation != 0; }
+  friend bool operator==(const Proof&, const Proof&) = default;
+};
+
+// A proof and what it proves.
+struct KeyProof {
+  std::string kid;
+  int32_t version = 1;
+  Proof proof;
+};
+
 // Why a key was deleted, with the numbers of latchkey.v1.Reason. A higher one is stronger only in the sense of
 // StrongerReason().
 enum class DeleteReason { kUnspecified = 0, kUnused = 1, kRotated = 2, kCompromised = 3, kOwnerLeft = 4 };
@@ -26,6 +44,8 @@ struct SecretVersion {
   int32_t id = 1;
   absl::Time created_at;
   absl::Time expires_at = Never();  // End of an overlap after a rotation.
+  // Last allowed use, to the minute. Filled by ReadKey and ListKeys alone, from the usage tables: no part of the log.
+  absl::Time last_used_at = absl::InfinitePast();  // InfinitePast = never.
   friend bool operator==(const SecretVersion&, const SecretVersion&) = default;
 };
 
@@ -43,11 +63,14 @@ struct KeyRecord {
   absl::Time created_at;
   absl::Time updated_at;
   absl::Time expires_at = Never();
-  absl::Time deleted_at = Never();  // Never() = live.
+  std::vector<std::string> allowed_cidrs;  // core::NormalisedCidrs; empty = anywhere.
+  absl::Time deleted_at = Never();         // Never() = live.
   absl::Time purge_at = Never();
   DeleteReason delete_reason = DeleteReason::kUnspecified;
   std::vector<SecretVersion> versions;  // Oldest first.
   int64_t revision = 0;                 // Set by the store.
+  // Last allowed use of any version, as in SecretVersion.
+  absl::Time last_used_at = absl::InfinitePast();
 
   bool deleted() const { return deleted_at != Never(); }
   friend bool operator==(const KeyRecord&, const KeyRecord&) = default;
@@ -85,6 +108,7 @@ struct NewSecret {
   int32_t version = 1;
   std::string hash;       // PHC string; secret-derived: never logged.
   std::string pepper_id;  // Key ring id.
+  Proof proof;            // Stored beside it, if there is one.
 };
 
 // A stored one.
@@ -92,7 +116,21 @@ struct StoredSecret {
   int32_t version = 1;
   std::string hash;
   std::string pepper_id;
+  Proof proof;  // Another server may have proven it meanwhile.
 };
+
+// What holds for the whole installation, kept in the database.
+struct Settings {
+  // L: how long a server may answer from memory after it last heard of changes. 2..60 s.
+  absl::Duration bound = absl::Seconds(5);
+  // What it was before the last change: servers may hold leases of this length until previous_bound·(1+4ρ) after it.
+  absl::Duration previous_bound = absl::Seconds(5);
+  absl::Time changed_at = absl::UnixEpoch();
+
+  friend bool operator==(const Settings&, const Settings&) = default;
+};
+inline const absl::Duration kShortestBound = absl::Seconds(2);
+inline const absl::Duration kLongestBound = absl::Seconds(60);
 
 // Who did what, kept in the change log beside the after-image.
 struct Audit {
@@ -103,11 +141,12 @@ struct Audit {
   std::string server;  // Which server.
 };
 
-// One mutation: the after-image of exactly one of the three. A new key comes with its secret.
+// One mutation: the after-image of exactly one of the four. A new key comes with its secret.
 struct Change {
   std::optional<KeyRecord> key;
   std::optional<OrganizationRecord> organization;
   std::optional<RoleRecord> role;
+  std::optional<Settings> settings;
   std::optional<NewSecret> new_secret;  // With `key` only.
   std::string body;                     // What the log keeps, byte for byte: EncodeBody of the above.
 };

@@ -1,6 +1,7 @@
 #include "server/rpc/authenticate.h"
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_replace.h"
 #include "server/base/errors.h"
 
 namespace latchkey::rpc {
@@ -26,10 +27,29 @@ absl::StatusOr<keys::Principal> PrincipalOf(const absl::StatusOr<keys::Verdict>&
     return errors::CredentialsInvalid();
   }
   const keys::Identity& identity = *verdict->identity;
-  keys::Principal principal{
-      .organization = identity.key->organization, .kid = identity.key->kid, .role = identity.key->role, .peer = peer};
-  if (identity.role != nullptr) principal.permissions = identity.role->permissions;
-  return principal;
+  return keys::Principal{.organization = identity.organization,
+                         .kid = identity.kid,
+                         .role = identity.role,
+                         .permissions = identity.permissions,
+                         .peer = peer};
+}
+
+std::string AddressOf(std::string_view peer) {
+  constexpr std::string_view kIpv4 = "ipv4:";
+  constexpr std::string_view kIpv6 = "ipv6:";
+  if (peer.substr(0, kIpv4.size()) == kIpv4) {
+    peer.remove_prefix(kIpv4.size());
+    return std::string(peer.substr(0, peer.rfind(':')));
+  }
+  if (peer.substr(0, kIpv6.size()) != kIpv6) return "";
+  peer.remove_prefix(kIpv6.size());
+  // gRPC writes a peer as a URI, of which brackets and the zone's "%" are no part.
+  const std::string bracketed = absl::StrReplaceAll(absl::string_view(peer.data(), peer.size()),
+                                                    {{"%5B", "["}, {"%5b", "["}, {"%5D", "]"}, {"%5d", "]"}});
+  const size_t first = bracketed.find('[');
+  const size_t last = bracketed.find_first_of("]%", first == std::string::npos ? 0 : first);
+  if (first == std::string::npos || last == std::string::npos) return "";
+  return bracketed.substr(first + 1, last - first - 1);
 }
 
 }  // namespace latchkey::rpc

@@ -21,4 +21,8 @@ absl::StatusOr<std::string_view> BearerOf(const std::multimap<grpc::string_ref, 
 // stays that error: an outage must not look like a bad key.
 absl::StatusOr<keys::Principal> PrincipalOf(const absl::StatusOr<keys::Verdict>& verdict, const std::string& peer);
 
+// The IP address in what gRPC calls a peer ("ipv4:10.0.0.1:5000", "ipv6:%5B2001:db8::1%5D:5000"), without port and
+// zone: what a caller's own allowed_cidrs are compared with. "" for a Unix socket and for anything else.
+std::string AddressOf(std::string_view peer);
+
 }  // namespace latchkey::rpc

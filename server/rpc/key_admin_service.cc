@@ -1,7 +1,8 @@
 #include "server/rpc/key_admin_service.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include "server/base/errors.h"
@@ -12,6 +13,8 @@ namespace latchkey::rpc {
 namespace {
 
 constexpr absl::Duration kBusyRetryAfter = absl::Milliseconds(250);
+// No wait is longer than the bound, which is a minute at most.
+constexpr absl::Duration kLongestWait = absl::Minutes(2);
 
 constexpr Method kCreateKey = {"latchkey.v1.KeyAdmin/CreateKey", keys::kKeysCreate, true};
 constexpr Method kGetKey = {"latchkey.v1.KeyAdmin/GetKey", keys::kKeysRead, false};
@@ -25,40 +28,27 @@ constexpr Method kListOrganizations = {"latchkey.v1.KeyAdmin/ListOrganizations",
 
 }  // namespace
 
+void KeyAdminService::Start(const std::shared_ptr<Call>& call, base::WorkerPool& workers,
+                            std::function<void(const std::shared_ptr<Call>&)> job) {
+  Call::Authenticate(call, [call, &workers, job = std::move(job)] {
+    std::function<void()> queued = [call, job] {
+      if (absl::Status wanted = call->StillWanted(); !wanted.ok()) {
+        call->Complete(wanted);
+      } else {
+        job(call);
+      }
+    };
+    if (!workers.TryRun(queued)) call->Complete(errors::WorkersBusy(kBusyRetryAfter));
+  });
+}
+
 grpc::ServerUnaryReactor* KeyAdminService::Run(grpc::CallbackServerContext* context, const Method& method,
                                                base::WorkerPool& workers, Handler handler) {
-  const auto call = std::make_shared<Call>(*context, method, parts_.security_log);
+  const auto call = std::make_shared<Call>(*context, method, parts_.verifier, parts_.security_log);
   grpc::ServerUnaryReactor* const reactor = call->reactor();
-  keys::KeyVerifier& verifier = parts_.verifier;
-
-  const std::optional<absl::Status> known = Guarded([&] { return call->AuthenticateFromMemory(verifier); });
-  std::shared_ptr<const keys::HashPool::Ticket> ticket;
-  if (known.has_value() && !known->ok()) {
-    call->Complete(*known);
-    return reactor;
-  }
-  if (!known.has_value()) {
-    // As long as the caller waits, not as short as a verification: after a restart every administrator is unproven, and
-    // a storm of first verifications must not refuse their revocations.
-    absl::StatusOr<keys::HashPool::Ticket> admitted = verifier.hashes().Admit(call->TimeLeft());
-    if (!admitted.ok()) {
-      call->Complete(admitted.status());
-      return reactor;
-    }
-    ticket = std::make_shared<const keys::HashPool::Ticket>(*std::move(admitted));
-  }
-  std::function<void()> job = [call, ticket = std::move(ticket), handler = std::move(handler), &verifier]() mutable {
-    call->Complete(Guarded([&]() -> absl::Status {
-      if (absl::Status wanted = call->StillWanted(); !wanted.ok()) return wanted;
-      if (ticket != nullptr) {
-        const absl::Status status = call->AuthenticateUnproven(verifier, *ticket);
-        ticket.reset();  // CreateKey takes a place of its own.
-        if (!status.ok()) return status;
-      }
-      return handler(*call);
-    }));
-  };
-  if (!workers.TryRun(job)) call->Complete(errors::WorkersBusy(kBusyRetryAfter));
+  Start(call, workers, [handler = std::move(handler)](const std::shared_ptr<Call>& started) {
+    started->Complete(Guarded([&] { return handler(*started); }));
+  });
   return reactor;
 }
 
@@ -78,6 +68,7 @@ absl::Status KeyAdminService::Create(const Call& call, const v1::CreateKeyReques
   const absl::StatusOr<keys::IssuedKey> issued = parts_.keys.Create(call.caller(), *wanted, call.TimeLeft());
   if (!issued.ok()) return issued.status();
   ToProto(issued->key, parts_.keys.DatabaseNow(), response->mutable_key());
+  ToProto(issued->revision, response->mutable_key()->mutable_revision());
   response->set_key_string(std::string(issued->key_string.Expose()));
   return absl::OkStatus();
 }
@@ -105,23 +96,54 @@ grpc::ServerUnaryReactor* KeyAdminService::UpdateKey(grpc::CallbackServerContext
   return Run(context, kUpdateKey, [=, this](const Call& call) -> absl::Status {
     const absl::StatusOr<keys::KeyEdit> edit = KeyEditOf(*request);
     if (!edit.ok()) return edit.status();
-    const absl::StatusOr<keys::KeyRecord> key = parts_.keys.Update(call.caller(), *edit);
+    const absl::StatusOr<keys::Stamped<keys::KeyRecord>> key = parts_.keys.Update(call.caller(), *edit);
     if (!key.ok()) return key.status();
-    ToProto(*key, parts_.keys.DatabaseNow(), response);
+    ToProto(key->record, parts_.keys.DatabaseNow(), response);
+    ToProto(key->revision, response->mutable_revision());
     return absl::OkStatus();
   });
 }
 
 grpc::ServerUnaryReactor* KeyAdminService::DeleteKey(grpc::CallbackServerContext* context,
                                                      const v1::DeleteKeyRequest* request, v1::Key* response) {
-  return Run(context, kDeleteKey, [=, this](const Call& call) -> absl::Status {
-    const absl::StatusOr<keys::KeyRemoval> removal = KeyRemovalOf(*request);
+  absl::Duration patience = kDefaultDeadline;
+  if (request->wait() != v1::REVOCATION_WAIT_UNSPECIFIED) {
+    patience += core::WithClockError(parts_.follower.promised_bound());
+  }
+  const auto call = std::make_shared<Call>(*context, kDeleteKey, parts_.verifier, parts_.security_log, patience);
+  grpc::ServerUnaryReactor* const reactor = call->reactor();
+  Start(call, parts_.workers, [=, this](const std::shared_ptr<Call>& started) { Delete(started, *request, response); });
+  return reactor;
+}
+
+void KeyAdminService::Delete(const std::shared_ptr<Call>& call, const v1::DeleteKeyRequest& request,
+                             v1::Key* response) {
+  keys::RevocationWait wait = keys::RevocationWait::kCommitted;
+  int64_t revision = 0;
+  const absl::Status deleted = Guarded([&]() -> absl::Status {
+    const absl::StatusOr<keys::KeyRemoval> removal = KeyRemovalOf(request);
     if (!removal.ok()) return removal.status();
-    const absl::StatusOr<keys::KeyRecord> key = parts_.keys.Delete(call.caller(), *removal);
+    const absl::StatusOr<keys::RevocationWait> wanted = RevocationWaitOf(request);
+    if (!wanted.ok()) return wanted.status();
+    const absl::StatusOr<keys::Stamped<keys::KeyRecord>> key = parts_.keys.Delete(call->caller(), *removal);
     if (!key.ok()) return key.status();
-    ToProto(*key, parts_.keys.DatabaseNow(), response);
+    ToProto(key->record, parts_.keys.DatabaseNow(), response);
+    ToProto(key->revision, response->mutable_revision());
+    revision = key->revision.revision;
+    wait = *wanted;
     return absl::OkStatus();
   });
+  if (!deleted.ok() || wait == keys::RevocationWait::kCommitted) {
+    call->Complete(deleted);
+    return;
+  }
+  const base::BootTime committed_at = parts_.clock.BootNow();
+  const base::BootTime deadline = committed_at + std::clamp(call->TimeLeft(), absl::ZeroDuration(), kLongestWait);
+  std::function<void()> job = [this, call, revision, wait, committed_at, deadline] {
+    call->Complete(Guarded([&] { return parts_.revocations.Await(revision, wait, committed_at, deadline); }));
+  };
+  // The key is deleted; who repeats the call waits again.
+  if (!parts_.waiting.TryRun(job)) call->Complete(errors::WorkersBusy(kBusyRetryAfter));
 }
 
 grpc::ServerUnaryReactor* KeyAdminService::ListRoles(grpc::CallbackServerContext* context,
@@ -136,10 +158,11 @@ grpc::ServerUnaryReactor* KeyAdminService::CreateOrganization(grpc::CallbackServ
   return Run(context, kCreateOrganization, [=, this](const Call& call) -> absl::Status {
     const absl::StatusOr<NewOrganization> wanted = NewOrganizationOf(*request);
     if (!wanted.ok()) return wanted.status();
-    const absl::StatusOr<keys::OrganizationRecord> organization =
+    const absl::StatusOr<keys::Stamped<keys::OrganizationRecord>> organization =
         parts_.organizations.Create(call.caller(), wanted->id, wanted->display_name);
     if (!organization.ok()) return organization.status();
-    ToProto(*organization, response);
+    ToProto(organization->record, response);
+    ToProto(organization->revision, response->mutable_revision());
     return absl::OkStatus();
   });
 }

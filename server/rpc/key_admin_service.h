@@ -1,15 +1,19 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
 #include "latchkey/v1/key_admin.grpc.pb.h"
+#include "server/base/clock.h"
 #include "server/base/worker_pool.h"
 #include "server/keys/key_registry.h"
 #include "server/keys/key_ring.h"
 #include "server/keys/key_verifier.h"
+#include "server/keys/log_follower.h"
 #include "server/keys/organization_registry.h"
+#include "server/keys/revocation_waiter.h"
 #include "server/keys/role_registry.h"
 #include "server/rpc/call.h"
 #include "server/rpc/requests.h"
@@ -18,8 +22,9 @@ namespace latchkey::rpc {
 
 // latchkey.v1.KeyAdmin. Each handler validates, converts, makes one call of the domain and converts back. Handlers
 // block on the database, so they run on `workers`; CreateKey, which also waits for an Argon2, runs on `issue_workers`,
-// so that no number of creates holds up a revocation. A call that finds its queue full is refused with WORKERS_BUSY.
-// Callers are authenticated before they get a place there. Thread-safe.
+// so that no number of creates holds up a revocation; a DeleteKey that waits until its
+// revocation is known everywhere does that on `waiting`, after it was committed. A call that finds its queue full is
+// refused with WORKERS_BUSY. Callers are authenticated before they get a place there. Thread-safe.
 class KeyAdminService final : public v1::KeyAdmin::CallbackService {
  public:
   // What it works with; all outlive the service.
@@ -31,6 +36,10 @@ class KeyAdminService final : public v1::KeyAdmin::CallbackService {
     const keys::KeyRing& ring;
     base::WorkerPool& workers;
     base::WorkerPool& issue_workers;
+    base::WorkerPool& waiting;
+    keys::RevocationWaiter& revocations;
+    const keys::LogFollower& follower;
+    const base::Clock& clock;
     SecurityLog& security_log;
   };
   explicit KeyAdminService(const Parts& parts) : parts_(parts) {}
@@ -59,13 +68,17 @@ class KeyAdminService final : public v1::KeyAdmin::CallbackService {
 
  private:
   using Handler = std::function<absl::Status(const Call&)>;
-  // Authenticates, then runs `handler` on one of `workers` and answers with its status.
+  // Authenticates, then runs `job` on one of `workers`; it completes the call.
+  void Start(const std::shared_ptr<Call>& call, base::WorkerPool& workers,
+             std::function<void(const std::shared_ptr<Call>&)> job);
+  // The same, and answers with the status of `handler`.
   grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, const Method& method, base::WorkerPool& workers,
                                 Handler handler);
   grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, const Method& method, Handler handler) {
     return Run(context, method, parts_.workers, std::move(handler));
   }
 
+  void Delete(const std::shared_ptr<Call>& call, const v1::DeleteKeyRequest& request, v1::Key* response);
   absl::Status Create(const Call& call, const v1::CreateKeyRequest& request, v1::CreateKeyResponse* response);
   absl::Status List(const Call& call, const v1::ListKeysRequest& request, v1::ListKeysResponse* response);
   absl::Status List(const Call& call, const v1::ListRolesRequest& request, v1::ListRolesResponse* response);

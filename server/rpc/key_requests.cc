@@ -3,6 +3,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "server/base/errors.h"
 #include "server/rpc/requests.h"
@@ -12,12 +13,12 @@
 namespace latchkey::rpc {
 namespace {
 
-constexpr char kMutableFields[] = "display_name, description, role, owner, labels, expire_time, ttl";
+constexpr char kMutableFields[] = "display_name, description, role, owner, labels, expire_time, ttl, allowed_cidrs";
 constexpr size_t kMaxQuoted = 64;
 
 const std::set<std::string>& MutableFields() {
   static const std::set<std::string> fields = {"display_name", "description", "role", "owner",
-                                               "labels",       "expire_time", "ttl"};
+                                               "labels",       "expire_time", "ttl",  "allowed_cidrs"};
   return fields;
 }
 
@@ -59,6 +60,7 @@ std::set<std::string> PopulatedFields(const v1::Key& key) {
   if (!key.labels().empty()) fields.insert("labels");
   if (key.has_expire_time()) fields.insert("expire_time");
   if (key.has_ttl()) fields.insert("ttl");
+  if (!key.allowed_cidrs().empty()) fields.insert("allowed_cidrs");
   return fields;
 }
 
@@ -73,7 +75,6 @@ absl::StatusOr<std::set<std::string>> MaskedFields(const v1::UpdateKeyRequest& r
   if (paths.size() == 1 && paths[0] == "*") return MutableFields();
   std::set<std::string> fields;
   for (const std::string& path : paths) {
-    if (path == "allowed_cidrs") return errors::FieldNotSupported("key.allowed_cidrs");
     if (MutableFields().count(path) == 0) {
       return errors::MaskPathInvalid(path.substr(0, kMaxQuoted), kMutableFields);
     }
@@ -107,6 +108,8 @@ absl::StatusOr<keys::NewKey> NewKeyOf(const v1::CreateKeyRequest& request) {
   if (absl::Status status = CheckOwner("key.owner", key.owner()); !status.ok()) return status;
   absl::StatusOr<std::map<std::string, std::string>> labels = LabelsOf("key.labels", key.labels());
   if (!labels.ok()) return labels.status();
+  absl::StatusOr<std::vector<std::string>> cidrs = CidrsOf("key.allowed_cidrs", key.allowed_cidrs());
+  if (!cidrs.ok()) return cidrs.status();
   absl::StatusOr<keys::Expiration> expiration = ExpirationOf(key);
   if (!expiration.ok()) return expiration.status();
   absl::StatusOr<std::string> request_id = RequestIdOf("request_id", request.request_id());
@@ -117,6 +120,7 @@ absl::StatusOr<keys::NewKey> NewKeyOf(const v1::CreateKeyRequest& request) {
                       .role = key.role(),
                       .owner = key.owner(),
                       .labels = *std::move(labels),
+                      .allowed_cidrs = *std::move(cidrs),
                       .expiration = *std::move(expiration),
                       .request_id = *std::move(request_id)};
 }
@@ -152,6 +156,11 @@ absl::StatusOr<keys::KeyEdit> KeyEditOf(const v1::UpdateKeyRequest& request) {
     absl::StatusOr<std::map<std::string, std::string>> labels = LabelsOf("key.labels", key.labels());
     if (!labels.ok()) return labels.status();
     edit.labels = *std::move(labels);
+  }
+  if (fields->count("allowed_cidrs") > 0) {
+    absl::StatusOr<std::vector<std::string>> cidrs = CidrsOf("key.allowed_cidrs", key.allowed_cidrs());
+    if (!cidrs.ok()) return cidrs.status();
+    edit.allowed_cidrs = *std::move(cidrs);
   }
   if (fields->count("expire_time") > 0 || fields->count("ttl") > 0) {
     absl::StatusOr<keys::Expiration> expiration = ExpirationOf(key);

@@ -5,7 +5,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
 #include "server/base/log.h"
 #include "server/keys/built_in_roles.h"
@@ -16,10 +15,9 @@
 namespace latchkey::rpc {
 namespace {
 
-constexpr absl::Duration kBusyRetryAfter = absl::Milliseconds(250);
-
 constexpr Method kVerify = {"latchkey.v1.KeyVerify/Verify", keys::kVerify, false};
 constexpr Method kBatchVerify = {"latchkey.v1.KeyVerify/BatchVerify", keys::kVerify, false};
+constexpr Method kReportUsage = {"latchkey.v1.KeyVerify/ReportUsage", keys::kVerify, false};
 
 // Where the results of a batch come together.
 struct Batch {
@@ -31,124 +29,146 @@ struct Batch {
   std::atomic<int> open;
 };
 
-void Settle(Batch& batch, int index, const absl::StatusOr<keys::Verdict>& verdict) {
+void Settle(Batch& batch, int index, const Decider::Answer& answer) {
   v1::VerifyResult* const result = batch.response->mutable_results(index);
-  if (verdict.ok()) {
-    ToProto(*verdict, result->mutable_response());
+  if (answer.ok()) {
+    ToProto(*answer, result->mutable_response());
   } else {
-    if (IsHidden(verdict.status())) {
+    if (IsHidden(answer.status())) {
       log::Warning("batch item failed", {{"rpc", batch.call->method().name},
                                          {"request_id", batch.call->id()},
-                                         {"error", std::string(verdict.status().message())}});
+                                         {"error", std::string(answer.status().message())}});
     }
-    *result->mutable_error() = RpcStatusOf(verdict.status(), batch.call->id());
+    *result->mutable_error() = RpcStatusOf(answer.status(), batch.call->id());
   }
   if (batch.open.fetch_sub(1) == 1) batch.call->Complete(absl::OkStatus());
 }
 
 }  // namespace
 
+KeyVerifyService::KeyVerifyService(const Parts& parts)
+    : parts_(parts),
+      decider_(parts.verifier, parts.follower, parts.waiting, parts.clock),
+      verify_streams_(parts.verifier, decider_, parts.security_log),
+      watch_streams_({.verifier = parts.verifier,
+                      .hub = parts.hub,
+                      .index = parts.index,
+                      .follower = parts.follower,
+                      .clock = parts.clock,
+                      .security_log = parts.security_log}) {}
+
+KeyVerifyService::CallPointer KeyVerifyService::NewCall(grpc::CallbackServerContext* context,
+                                                        const Method& method) const {
+  return std::make_shared<Call>(*context, method, parts_.verifier, parts_.security_log);
+}
+
 grpc::ServerUnaryReactor* KeyVerifyService::Verify(grpc::CallbackServerContext* context,
                                                    const v1::VerifyRequest* request, v1::VerifyResponse* response) {
-  const auto call = std::make_shared<Call>(*context, kVerify, parts_.security_log);
+  const CallPointer call = NewCall(context, kVerify);
   grpc::ServerUnaryReactor* const reactor = call->reactor();
-  WithCaller(call, [=, this] {
-    Judge(call, *request, "", [call, response](const absl::StatusOr<keys::Verdict>& verdict) {
-      if (verdict.ok()) ToProto(*verdict, response);
-      call->Complete(verdict.status());
-    });
-  });
+  Call::Authenticate(call, [=, this] { JudgeOne(call, *request, response); });
   return reactor;
+}
+
+void KeyVerifyService::JudgeOne(const CallPointer& call, const v1::VerifyRequest& request,
+                                v1::VerifyResponse* response) {
+  Question question;
+  if (absl::Status wrong = ReadQuestion(request, -1, question); !wrong.ok()) {
+    call->Complete(wrong);
+    return;
+  }
+  const auto done = [call, response](const Decider::Answer& answer) {
+    if (answer.ok()) ToProto(*answer, response);
+    call->Complete(answer.status());
+  };
+  if (const std::optional<Decider::Answer> answer = decider_.FromMemory(question, call->caller().organization)) {
+    done(*answer);
+    return;
+  }
+  std::vector<Decider::Open> open;
+  open.push_back({std::move(question), done});
+  decider_.Look(std::move(open), call->caller().organization, call->address(), call->TimeLeft());
 }
 
 grpc::ServerUnaryReactor* KeyVerifyService::BatchVerify(grpc::CallbackServerContext* context,
                                                         const v1::BatchVerifyRequest* request,
                                                         v1::BatchVerifyResponse* response) {
-  const auto call = std::make_shared<Call>(*context, kBatchVerify, parts_.security_log);
+  const CallPointer call = NewCall(context, kBatchVerify);
   grpc::ServerUnaryReactor* const reactor = call->reactor();
-  WithCaller(call, [=, this] {
-    if (absl::Status status = Guarded([&] { return CheckBatch(*request); }); !status.ok()) {
-      call->Complete(status);
-      return;
-    }
-    // Read before the first question: the last answer ends the request's life, maybe before this loop has ended.
-    const int count = request->requests_size();
-    for (int i = 0; i < count; ++i) response->add_results();
-    const auto batch = std::make_shared<Batch>(call, response, count);
-    for (int i = 0; i < count; ++i) {
-      Judge(call, request->requests(i), absl::StrCat("requests[", i, "]."),
-            [batch, i](const absl::StatusOr<keys::Verdict>& verdict) { Settle(*batch, i, verdict); });
-    }
-  });
+  Call::Authenticate(call, [=, this] { JudgeBatch(call, *request, response); });
   return reactor;
 }
 
-void KeyVerifyService::WithCaller(const CallPointer& call, std::function<void()> then) {
-  keys::KeyVerifier& verifier = parts_.verifier;
-  const std::optional<absl::Status> known = Guarded([&] { return call->AuthenticateFromMemory(verifier); });
-  if (known.has_value()) {
-    if (known->ok()) {
-      then();
-    } else {
-      call->Complete(*known);
-    }
+void KeyVerifyService::JudgeBatch(const CallPointer& call, const v1::BatchVerifyRequest& request,
+                                  v1::BatchVerifyResponse* response) {
+  if (absl::Status wrong = CheckBatch(request); !wrong.ok()) {
+    call->Complete(wrong);
     return;
   }
-  absl::StatusOr<keys::HashPool::Ticket> admitted = verifier.hashes().Admit(call->HashPatience(parts_.hash_patience));
-  if (!admitted.ok()) {
-    call->Complete(admitted.status());
-    return;
-  }
-  auto ticket = std::make_shared<const keys::HashPool::Ticket>(*std::move(admitted));
-  std::function<void()> job = [call, ticket = std::move(ticket), then = std::move(then), &verifier]() mutable {
-    const absl::Status status = Guarded([&]() -> absl::Status {
-      if (absl::Status wanted = call->StillWanted(); !wanted.ok()) return wanted;
-      return call->AuthenticateUnproven(verifier, *ticket);
-    });
-    ticket.reset();  // The key in question may need a place of its own.
-    if (status.ok()) {
-      then();
+  const int count = request.requests_size();
+  for (int i = 0; i < count; ++i) response->add_results();
+  // One more than there are, so that nothing ends the request's life while it is still read here.
+  const auto batch = std::make_shared<Batch>(call, response, count + 1);
+  std::vector<Decider::Open> open;
+  for (int i = 0; i < count; ++i) {
+    Question question;
+    if (absl::Status wrong = ReadQuestion(request.requests(i), i, question); !wrong.ok()) {
+      Settle(*batch, i, wrong);
+    } else if (const std::optional<Decider::Answer> answer =
+                   decider_.FromMemory(question, call->caller().organization)) {
+      Settle(*batch, i, *answer);
     } else {
-      call->Complete(status);
+      open.push_back({std::move(question), [batch, i](const Decider::Answer& found) { Settle(*batch, i, found); }});
     }
-  };
-  if (!parts_.workers.TryRun(job)) call->Complete(errors::WorkersBusy(kBusyRetryAfter));
+  }
+  if (!open.empty()) {
+    decider_.Look(std::move(open), call->caller().organization, call->address(), call->TimeLeft());
+  }
+  if (batch->open.fetch_sub(1) == 1) call->Complete(absl::OkStatus());
 }
 
-void KeyVerifyService::Judge(const CallPointer& call, const v1::VerifyRequest& request, const std::string& prefix,
-                             std::function<void(const absl::StatusOr<keys::Verdict>&)> done) {
-  keys::KeyVerifier& verifier = parts_.verifier;
-  absl::StatusOr<std::vector<std::string>> permissions =
-      Guarded([&] { return RequiredPermissionsOf(request, prefix); });
-  if (!permissions.ok()) {
-    done(permissions.status());
+VerifyStreams::Reactor* KeyVerifyService::StreamVerify(grpc::CallbackServerContext* context) {
+  return verify_streams_.Open(*context);
+}
+
+WatchStreams::Reactor* KeyVerifyService::Watch(grpc::CallbackServerContext* context) {
+  return watch_streams_.Open(*context);
+}
+
+grpc::ServerUnaryReactor* KeyVerifyService::ReportUsage(grpc::CallbackServerContext* context,
+                                                        const v1::ReportUsageRequest* request,
+                                                        v1::ReportUsageResponse* /*response*/) {
+  const CallPointer call = NewCall(context, kReportUsage);
+  grpc::ServerUnaryReactor* const reactor = call->reactor();
+  Call::Authenticate(call, [=, this] { Report(call, *request); });
+  return reactor;
+}
+
+void KeyVerifyService::Report(const CallPointer& call, const v1::ReportUsageRequest& request) {
+  absl::StatusOr<storage::UseReport> report = absl::CancelledError("");
+  {
+    const keys::KeyIndex::Pin pin(parts_.index);
+    report = UseReportOf(request, pin.reading().DatabaseTimeAt(parts_.clock.BootNow()));
+    if (report.ok()) {
+      // Silently, as one that does not exist: whose key it is, is nobody else's business.
+      std::erase_if(report->uses, [&](const storage::Use& use) {
+        const keys::IndexedKey* const key = pin.FindKey(use.kid);
+        const keys::OrganizationRecord* const organization = key == nullptr ? nullptr : pin.OrganizationOf(*key);
+        return organization == nullptr || !call->caller().ActsOn(organization->id);
+      });
+    }
+  }
+  if (!report.ok() || report->uses.empty()) {
+    call->Complete(report.status());
     return;
   }
-  const std::optional<absl::StatusOr<keys::Verdict>> remembered = Guarded([&] {
-    return verifier.VerifyFromMemory({.key_string = request.key(),
-                                      .required_permissions = &*permissions,
-                                      .asker_organization = call->caller().organization});
-  });
-  if (remembered.has_value()) {
-    done(*remembered);
-    return;
-  }
-  absl::StatusOr<keys::HashPool::Ticket> admitted = verifier.hashes().Admit(call->HashPatience(parts_.hash_patience));
-  if (!admitted.ok()) {
-    done(admitted.status());
-    return;
-  }
-  const auto ticket = std::make_shared<const keys::HashPool::Ticket>(*std::move(admitted));
-  std::function<void()> job = [call, ticket, done, permissions = *std::move(permissions), &request, &verifier] {
-    done(Guarded([&]() -> absl::StatusOr<keys::Verdict> {
-      if (absl::Status wanted = call->StillWanted(); !wanted.ok()) return wanted;
-      return verifier.VerifyUnproven({.key_string = request.key(),
-                                      .required_permissions = &permissions,
-                                      .asker_organization = call->caller().organization},
-                                     *ticket);
-    }));
-  };
-  if (!parts_.workers.TryRun(job)) done(errors::WorkersBusy(kBusyRetryAfter));
+  report->reporter = call->caller().kid;
+  parts_.uses.Report(*std::move(report), [call](const absl::Status& status) { call->Complete(status); });
+}
+
+void KeyVerifyService::StartDraining() {
+  verify_streams_.StartDraining();
+  watch_streams_.StartDraining();
 }
 
 }  // namespace latchkey::rpc

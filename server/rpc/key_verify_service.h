@@ -1,46 +1,64 @@
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
 
-#include "absl/status/statusor.h"
 #include "latchkey/v1/key_verify.grpc.pb.h"
+#include "server/base/clock.h"
 #include "server/base/worker_pool.h"
+#include "server/keys/key_index.h"
 #include "server/keys/key_verifier.h"
+#include "server/keys/log_follower.h"
+#include "server/keys/use_counter.h"
+#include "server/keys/watch_hub.h"
 #include "server/rpc/call.h"
+#include "server/rpc/decider.h"
+#include "server/rpc/verify_stream.h"
+#include "server/rpc/watch_stream.h"
 
 namespace latchkey::rpc {
 
-// latchkey.v1.KeyVerify. Which thread does what is decided in key_verify_service.cc and nowhere else: today memory
-// answers on gRPC's own thread, and a key whose secret is not proven yet goes to `workers` after the hash pool gave it
-// a place (HASH_POOL_FULL otherwise). Thread-safe.
+// latchkey.v1.KeyVerify. Memory answers on gRPC's own threads; a secret that is not proven yet is the Prover's
+// business, on threads of its own; only min_revision and fresh wait on `waiting`. Thread-safe.
 class KeyVerifyService final : public v1::KeyVerify::CallbackService {
  public:
   // What it works with; all outlive the service.
   struct Parts {
     keys::KeyVerifier& verifier;
-    base::WorkerPool& workers;
+    keys::KeyIndex& index;
+    keys::LogFollower& follower;
+    keys::WatchHub& hub;
+    keys::UseCounter& uses;
+    const base::Clock& clock;
+    base::WorkerPool& waiting;
     SecurityLog& security_log;
-    absl::Duration hash_patience;  // Keys that would wait longer for a hash are refused with HASH_POOL_FULL.
   };
-  explicit KeyVerifyService(const Parts& parts) : parts_(parts) {}
+  explicit KeyVerifyService(const Parts& parts);
 
   grpc::ServerUnaryReactor* Verify(grpc::CallbackServerContext* context, const v1::VerifyRequest* request,
                                    v1::VerifyResponse* response) override;
   grpc::ServerUnaryReactor* BatchVerify(grpc::CallbackServerContext* context, const v1::BatchVerifyRequest* request,
                                         v1::BatchVerifyResponse* response) override;
+  VerifyStreams::Reactor* StreamVerify(grpc::CallbackServerContext* context) override;
+  WatchStreams::Reactor* Watch(grpc::CallbackServerContext* context) override;
+  grpc::ServerUnaryReactor* ReportUsage(grpc::CallbackServerContext* context, const v1::ReportUsageRequest* request,
+                                        v1::ReportUsageResponse* response) override;
+
+  // Brings the open streams to their end, and refuses new ones. Doesn't wait.
+  void StartDraining();
 
  private:
   using CallPointer = std::shared_ptr<Call>;
 
-  // Authenticates, then runs `then`, here or on a worker; completes the call itself if that fails.
-  void WithCaller(const CallPointer& call, std::function<void()> then);
-  // Answers one question; `done` is called exactly once, here or on a worker. `request` lives until then.
-  void Judge(const CallPointer& call, const v1::VerifyRequest& request, const std::string& prefix,
-             std::function<void(const absl::StatusOr<keys::Verdict>&)> done);
+  CallPointer NewCall(grpc::CallbackServerContext* context, const Method& method) const;
+  void JudgeOne(const CallPointer& call, const v1::VerifyRequest& request, v1::VerifyResponse* response);
+  void JudgeBatch(const CallPointer& call, const v1::BatchVerifyRequest& request, v1::BatchVerifyResponse* response);
+  void Report(const CallPointer& call, const v1::ReportUsageRequest& request);
 
   const Parts parts_;
+  Decider decider_;
+  VerifyStreams verify_streams_;
+  WatchStreams watch_streams_;
 };
 
 }  // namespace latchkey::rpc

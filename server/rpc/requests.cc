@@ -28,7 +28,7 @@ absl::StatusOr<PageRequest> PageRequestOf(const v1::ListKeysRequest& request) {
 }
 
 absl::StatusOr<keys::KeyRemoval> KeyRemovalOf(const v1::DeleteKeyRequest& request) {
-  static const FieldRules rules{.supported = {"name", "etag", "reason"}, .ignored = {}};
+  static const FieldRules rules{.supported = {"name", "etag", "reason", "wait"}, .ignored = {}};
   if (absl::Status status = CheckSupported(request, rules); !status.ok()) return status;
   const absl::StatusOr<core::KeyName> name = KeyNameIn("name", request.name());
   if (!name.ok()) return name.status();
@@ -39,6 +39,19 @@ absl::StatusOr<keys::KeyRemoval> KeyRemovalOf(const v1::DeleteKeyRequest& reques
                           .kid = name->kid,
                           .etag = request.etag(),
                           .reason = static_cast<keys::DeleteReason>(request.reason())};
+}
+
+absl::StatusOr<keys::RevocationWait> RevocationWaitOf(const v1::DeleteKeyRequest& request) {
+  switch (request.wait()) {
+    case v1::REVOCATION_WAIT_UNSPECIFIED:
+      return keys::RevocationWait::kCommitted;
+    case v1::REVOCATION_WAIT_SERVERS:
+      return keys::RevocationWait::kServers;
+    case v1::REVOCATION_WAIT_ALL:
+      return keys::RevocationWait::kAll;
+    default:
+      return errors::FieldInvalid("wait", "UNSPECIFIED, SERVERS or ALL");
+  }
 }
 
 absl::StatusOr<PageRequest> PageRequestOf(const v1::ListRolesRequest& request) {
@@ -83,21 +96,6 @@ absl::StatusOr<PageRequest> PageRequestOf(const v1::ListOrganizationsRequest& re
   if (!page_size.ok()) return page_size.status();
   return PageRequest{
       .page_size = *page_size, .page_token = request.page_token(), .show_deleted = request.show_deleted()};
-}
-
-absl::StatusOr<std::vector<std::string>> RequiredPermissionsOf(const v1::VerifyRequest& request,
-                                                               const std::string& prefix) {
-  static const FieldRules rules{.supported = {"key", "required_permissions"}, .ignored = {}};
-  if (absl::Status status = CheckSupported(request, rules, prefix); !status.ok()) return status;
-  return RequiredPermissionsOf(prefix + "required_permissions", request.required_permissions());
-}
-
-absl::Status CheckBatch(const v1::BatchVerifyRequest& request) {
-  static const FieldRules rules{.supported = {"requests"}, .ignored = {}};
-  if (absl::Status status = CheckSupported(request, rules); !status.ok()) return status;
-  if (request.requests().empty()) return errors::FieldRequired("requests", "1..100 requests");
-  if (request.requests_size() > kMaxBatch) return errors::FieldInvalid("requests", "1..100 requests");
-  return absl::OkStatus();
 }
 
 }  // namespace latchkey::rpc

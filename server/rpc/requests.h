@@ -1,13 +1,20 @@
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "client/core/resource_names.h"
+#include "client/core/revision_token.h"
 #include "latchkey/v1/key_admin.pb.h"
 #include "latchkey/v1/key_verify.pb.h"
 #include "server/keys/key_registry.h"
+#include "server/keys/revocation_waiter.h"
+#include "server/storage/key_store.h"
 
 // Requests in, values of the domain out. Each function refuses a field that is set and not supported
 // (FIELD_NOT_SUPPORTED), checks every value (server/rpc/validate.h) and converts; none looks at anything but its
@@ -34,16 +41,46 @@ absl::StatusOr<PageRequest> PageRequestOf(const v1::ListKeysRequest& request);
 // Errors beside: MASK_PATH_INVALID. The mask: none or empty = every populated mutable field; "*" alone = all of them.
 absl::StatusOr<keys::KeyEdit> KeyEditOf(const v1::UpdateKeyRequest& request);
 absl::StatusOr<keys::KeyRemoval> KeyRemovalOf(const v1::DeleteKeyRequest& request);
+absl::StatusOr<keys::RevocationWait> RevocationWaitOf(const v1::DeleteKeyRequest& request);
 absl::StatusOr<PageRequest> PageRequestOf(const v1::ListRolesRequest& request);
 absl::StatusOr<NewOrganization> NewOrganizationOf(const v1::CreateOrganizationRequest& request);
 absl::StatusOr<std::string> OrganizationIdOf(const v1::GetOrganizationRequest& request);
 absl::StatusOr<PageRequest> PageRequestOf(const v1::ListOrganizationsRequest& request);
 
-// The required permissions. `prefix` goes in front of field paths ("requests[3]." in a batch). An empty or wrong key is
-// no fault of the request: its verdict is MALFORMED.
-absl::StatusOr<std::vector<std::string>> RequiredPermissionsOf(const v1::VerifyRequest& request,
-                                                               const std::string& prefix = "");
+// What one VerifyRequest asks. The views are into the request.
+struct Question {
+  std::string_view key_string;
+  std::string_view client_ip;  // An address, or "" = not said.
+  std::vector<std::string> required_permissions;
+  std::optional<core::RevisionToken> min_revision;
+  bool fresh = false;
+};
+// Writes every field of `out`, which may have been used before: that costs no memory anew. `index`: the request's in a
+// batch, whose errors name "requests[3].client.ip"; -1 = it is alone. An empty or wrong key is no fault of the request:
+// its verdict is MALFORMED.
+absl::Status ReadQuestion(const v1::VerifyRequest& request, int index, Question& out);
 // 1..100 requests; they are checked one by one, by the function above.
 absl::Status CheckBatch(const v1::BatchVerifyRequest& request);
+
+// A batch of a stream, its items aside.
+inline constexpr int kMaxStreamBatch = 64;
+// 1..64 requests and the timeout: 1 ms .. 60 s, unset = 2 s.
+absl::StatusOr<absl::Duration> BatchTimeoutOf(const v1::StreamVerifyRequest& request);
+
+// The first message of a Watch.
+struct Subscription {
+  std::vector<std::string> organizations;  // Sorted, no duplicates. Empty = all that the caller may verify.
+  core::RevisionToken resume;              // Revision 0 = none.
+};
+absl::StatusOr<Subscription> SubscriptionOf(const v1::WatchRequest& request);
+// Each later one.
+struct Ping {
+  uint64_t seq = 0;
+  std::optional<core::RevisionToken> acknowledged;
+};
+absl::StatusOr<Ping> PingOf(const v1::WatchRequest& request);
+
+// A client's report, its `reporter` unset. `now`: the database's clock; a later last use counts as now.
+absl::StatusOr<storage::UseReport> UseReportOf(const v1::ReportUsageRequest& request, absl::Time now);
 
 }  // namespace latchkey::rpc

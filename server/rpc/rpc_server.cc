@@ -26,8 +26,8 @@ namespace {
 constexpr int kHandshakeTimeoutMs = 5000;
 // Deep enough for a burst, shallow enough that a call at its end is answered within the default deadline.
 constexpr size_t kAdminQueuePerWorker = 32;
-// The hash pool admits by time; this only bounds memory.
-constexpr size_t kVerifyQueue = 1024;
+// Those that wait share the readings of the log, so that a long queue is a short wait.
+constexpr size_t kWaitingQueue = 1024;
 
 // While a server starts, what goes wrong is told by the status of Start, in one line instead of gRPC's six.
 std::atomic<bool> starting = false;
@@ -56,7 +56,8 @@ struct RpcServer::Running {
   Running(const Domain& domain, const Options& options)
       : admin_workers(options.admin_workers, kAdminQueuePerWorker * static_cast<size_t>(options.admin_workers)),
         issue_workers(options.admin_workers, kAdminQueuePerWorker * static_cast<size_t>(options.admin_workers)),
-        verify_workers(options.verify_workers, kVerifyQueue),
+        waiting_workers(options.waiting_workers, kWaitingQueue),
+        revocation_workers(options.waiting_workers, kWaitingQueue),
         admin({.keys = domain.keys,
                .organizations = domain.organizations,
                .roles = domain.roles,
@@ -64,17 +65,26 @@ struct RpcServer::Running {
                .ring = domain.ring,
                .workers = admin_workers,
                .issue_workers = issue_workers,
+               .waiting = revocation_workers,
+               .revocations = domain.revocations,
+               .follower = domain.follower,
+               .clock = domain.clock,
                .security_log = security_log}),
         verify({.verifier = domain.verifier,
-                .workers = verify_workers,
-                .security_log = security_log,
-                .hash_patience = options.hash_patience}),
+                .index = domain.index,
+                .follower = domain.follower,
+                .hub = domain.hub,
+                .uses = domain.uses,
+                .clock = domain.clock,
+                .waiting = waiting_workers,
+                .security_log = security_log}),
         health(domain.serving) {}
 
   SecurityLog security_log;
   base::WorkerPool admin_workers;
   base::WorkerPool issue_workers;
-  base::WorkerPool verify_workers;
+  base::WorkerPool waiting_workers;
+  base::WorkerPool revocation_workers;
   KeyAdminService admin;
   KeyVerifyService verify;
   HealthService health;
@@ -116,13 +126,15 @@ absl::StatusOr<int> RpcServer::Start() {
 void RpcServer::Drain(absl::Duration grace) {
   if (running_ == nullptr) return;
   domain_.serving.StartDraining();
+  running_->verify.StartDraining();
   running_->server->Shutdown(std::chrono::system_clock::now() +
                              absl::ToChronoMilliseconds(std::max(grace, absl::ZeroDuration())));
   running_->server->Wait();
   // Every call has been answered, so the queues are empty.
   running_->admin_workers.Stop();
   running_->issue_workers.Stop();
-  running_->verify_workers.Stop();
+  running_->waiting_workers.Stop();
+  running_->revocation_workers.Stop();
   running_ = nullptr;
 }
 

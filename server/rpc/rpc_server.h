@@ -5,11 +5,17 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/base/clock.h"
+#include "server/keys/key_index.h"
 #include "server/keys/key_registry.h"
 #include "server/keys/key_ring.h"
 #include "server/keys/key_verifier.h"
+#include "server/keys/log_follower.h"
 #include "server/keys/organization_registry.h"
+#include "server/keys/revocation_waiter.h"
 #include "server/keys/role_registry.h"
+#include "server/keys/use_counter.h"
+#include "server/keys/watch_hub.h"
 #include "server/rpc/serving_state.h"
 
 namespace latchkey::rpc {
@@ -22,10 +28,8 @@ class RpcServer {
     std::string listen = "127.0.0.1:50051";  // host:port, port 0 = a free one; or unix:PATH.
     int max_message_bytes = 64 * 1024;       // Of a request.
     int max_metadata_bytes = 8 * 1024;
-    int admin_workers = 8;   // CreateKeys at a time, and other calls of KeyAdmin; each may hold a database connection.
-    int verify_workers = 4;  // Keys being proven at a time; each may hold a database connection, most wait for a hash.
-    // Calls that would wait longer for a hash are refused at once with HASH_POOL_FULL.
-    absl::Duration hash_patience = absl::Milliseconds(250);
+    int admin_workers = 8;    // CreateKeys at a time, and other calls of KeyAdmin; each may hold a database connection.
+    int waiting_workers = 8;  // Calls at a time that wait for the log (min_revision, fresh), and DeleteKeys that do.
   };
   // What it serves; all outlive the server.
   struct Domain {
@@ -34,6 +38,12 @@ class RpcServer {
     keys::RoleRegistry& roles;
     keys::KeyVerifier& verifier;
     const keys::KeyRing& ring;
+    keys::KeyIndex& index;
+    keys::LogFollower& follower;
+    keys::WatchHub& hub;
+    keys::UseCounter& uses;
+    keys::RevocationWaiter& revocations;
+    const base::Clock& clock;
     ServingState& serving;
   };
 
@@ -47,8 +57,8 @@ class RpcServer {
   // Once.
   absl::StatusOr<int> Start();
 
-  // Tells health watchers NOT_SERVING, refuses new calls, lets those in flight end within `grace`, cancels the rest and
-  // joins. Blocks. Idempotent; not thread-safe.
+  // Tells health watchers NOT_SERVING and Watch clients Drain, refuses new calls, lets those in flight end within
+  // `grace`, cancels the rest and joins. Blocks. Idempotent; not thread-safe.
   void Drain(absl::Duration grace);
 
  private:

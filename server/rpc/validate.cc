@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "client/core/cidr.h"
 #include "client/core/permissions.h"
 #include "client/core/text.h"
 #include "server/base/errors.h"
@@ -20,6 +21,7 @@ constexpr size_t kMaxLabels = 32;
 constexpr size_t kMaxLabelKey = 63;
 constexpr size_t kMaxLabelValue = 63;
 constexpr size_t kMaxQuoted = 64;
+constexpr size_t kMaxReportId = 64;
 constexpr int64_t kFirstSecond = -62135596800;  // 0001-01-01T00:00:00Z
 constexpr int64_t kLastSecond = 253402300799;   // 9999-12-31T23:59:59Z
 constexpr int64_t kLongestTtlSeconds = 100LL * 31557600;
@@ -127,6 +129,30 @@ absl::StatusOr<std::string> RequestIdOf(const std::string& field, const std::str
   std::transform(lower.begin(), lower.end(), lower.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return lower;
+}
+
+absl::StatusOr<std::string> ReportIdOf(const std::string& field, const std::string& value) {
+  const char* const wanted = "1..64 characters, none of them a control character";
+  if (value.empty()) return errors::FieldRequired(field, wanted);
+  if (!IsText(value, kMaxReportId)) return errors::FieldInvalid(field, wanted);
+  if (absl::Status fine = RefuseKeyString(field, value); !fine.ok()) return fine;
+  return value;
+}
+
+absl::StatusOr<std::vector<std::string>> CidrsOf(const std::string& field,
+                                                 const google::protobuf::RepeatedPtrField<std::string>& blocks) {
+  if (blocks.size() > static_cast<int>(core::kMaxCidrsPerKey)) return errors::FieldInvalid(field, "at most 64 blocks");
+  // One by one, so that the error can name the wrong one.
+  for (int i = 0; i < blocks.size(); ++i) {
+    if (absl::StatusOr<core::Cidr> block = core::Cidr::Parse(blocks[i]); !block.ok()) {
+      return errors::FieldInvalid(
+          absl::StrCat(field, "[", i, "]"),
+          "a CIDR block: 10.0.0.0/8, 2001:db8::/32, or one address; no bit below the prefix set");
+    }
+  }
+  absl::StatusOr<std::vector<std::string>> normalised = core::NormalisedCidrs({blocks.begin(), blocks.end()});
+  if (!normalised.ok()) return errors::FieldInvalid(field, "CIDR blocks");
+  return normalised;
 }
 
 absl::StatusOr<int> PageSizeOf(int page_size) {

@@ -41,6 +41,11 @@ absl::StatusOr<absl::Duration> TtlOf(const std::string& field, const google::pro
 
 // "" or a UUID (8-4-4-4-12 hex digits), in lower case.
 absl::StatusOr<std::string> RequestIdOf(const std::string& field, const std::string& value);
+// 1..64 characters, none forbidden: what a client names a report by.
+absl::StatusOr<std::string> ReportIdOf(const std::string& field, const std::string& value);
+// At most 64 CIDR blocks, canonical; the error names field[i].
+absl::StatusOr<std::vector<std::string>> CidrsOf(const std::string& field,
+                                                 const google::protobuf::RepeatedPtrField<std::string>& blocks);
 // 0 = 50, more than 1000 = 1000.
 absl::StatusOr<int> PageSizeOf(int page_size);
 

@@ -14,7 +14,7 @@ using ::testing::SizeIs;
 
 TEST_P(KeyStoreContract, KeysComeBackAsTheyWereWritten) {
   keys::KeyRecord key = Key("k1");
-  key.versions = {{1, At(0), At(7)}, {2, At(1), keys::Never()}, {10, At(2), keys::Never()}};
+  key.versions = {Version(1, At(0), At(7)), Version(2, At(1)), Version(10, At(2))};
   key.deleted_at = At(3);
   key.purge_at = At(4);
   key.delete_reason = keys::DeleteReason::kOwnerLeft;
@@ -26,6 +26,7 @@ TEST_P(KeyStoreContract, KeysComeBackAsTheyWereWritten) {
   keys::KeyRecord plain = Key("k2");
   plain.labels.clear();
   plain.versions.clear();
+  plain.allowed_cidrs.clear();
   plain.expires_at = keys::Never();
   plain.revision = Put({ChangeOf(plain)}).at(0).rev;
   EXPECT_EQ(Stored("k2"), plain);
@@ -39,6 +40,7 @@ TEST_P(KeyStoreContract, AnUpdateReplacesEveryField) {
   key.role = "viewer";
   key.owner = "";
   key.labels = {{"x", "y"}};
+  key.allowed_cidrs = {"192.0.2.0/24"};
   key.key_hint = "lk1_zzzz";
   key.creator = "bootstrap";
   key.creator_kid = "";
@@ -107,7 +109,7 @@ TEST_P(KeyStoreContract, ASecretIsStoredWithItsKeyAndGoesWithItsVersion) {
   EXPECT_EQ(secrets[0].hash, Secret(1).hash);
   EXPECT_EQ(secrets[0].pepper_id, "p1");
 
-  key.versions.push_back({2, At(1), keys::Never()});
+  key.versions.push_back(Version(2, At(1)));
   Put({ChangeOf(key, Secret(2))});
   secrets = store_->ReadSecrets("k1").value();
   ASSERT_THAT(secrets, SizeIs(2));

@@ -1,7 +1,9 @@
 #include "tests/contract/contract_fixture.h"
 
-#include <set>
+#include <algorithm>
+#include <map>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/keys/change_codec.h"
@@ -15,19 +17,58 @@ namespace latchkey::contract {
 namespace {
 
 using ::latchkey::testing::IsOk;
+using ::latchkey::testing::RunSql;
+
+// What a case can't ask a store, by the store.
+std::map<const storage::KeyStore*, std::string>& Databases() {
+  static auto* const databases = new std::map<const storage::KeyStore*, std::string>();
+  return *databases;
+}
+std::map<const storage::KeyStore*, std::shared_ptr<absl::Duration>>& ClockOffsets() {
+  static auto* const offsets = new std::map<const storage::KeyStore*, std::shared_ptr<absl::Duration>>();
+  return *offsets;
+}
 
 std::unique_ptr<storage::KeyStore> MakeMemory() {
-  return std::make_unique<storage::MemoryKeyStore>([] { return absl::Now(); });
+  auto offset = std::make_shared<absl::Duration>();
+  auto store = std::make_unique<storage::MemoryKeyStore>([offset] { return absl::Now() + *offset; });
+  ClockOffsets()[store.get()] = offset;
+  return store;
 }
+
+int64_t UseCountInMemory(const storage::KeyStore& store, const storage::Use& use) {
+  return dynamic_cast<const storage::MemoryKeyStore&>(store).UseCount(use.kid, use.version, use.hour, use.decision);
+}
+
+void AgeMemory(const storage::KeyStore& store, absl::Duration by) { *ClockOffsets().at(&store) += by; }
 
 std::unique_ptr<storage::KeyStore> MakePostgres() {
   const std::string database = latchkey::testing::FreshDatabase();
   EXPECT_THAT(storage::Migrate(database), IsOk());
   // Patient: a case that wants contention makes its own store.
-  return storage::PostgresKeyStore::Create({.connection_string = database,
-                                            .pool_wait = absl::Seconds(60),
-                                            .statement_timeout = absl::Seconds(60),
-                                            .lock_timeout = absl::Seconds(30)});
+  auto store = storage::PostgresKeyStore::Create({.connection_string = database,
+                                                  .pool_wait = absl::Seconds(60),
+                                                  .statement_timeout = absl::Seconds(60),
+                                                  .lock_timeout = absl::Seconds(30)});
+  Databases()[store.get()] = database;
+  return store;
+}
+
+int64_t UseCountInPostgres(const storage::KeyStore& store, const storage::Use& use) {
+  const std::string count =
+      RunSql(Databases().at(&store),
+             absl::StrCat("SELECT coalesce(sum(count), 0) FROM key_use_hours WHERE kid = '", use.kid,
+                          "' AND version = ", use.version, " AND hour = '",
+                          absl::FormatTime(use.hour, absl::UTCTimeZone()), "' AND decision = ", use.decision));
+  int64_t value = -1;
+  EXPECT_TRUE(absl::SimpleAtoi(count, &value));
+  return value;
+}
+
+void AgePostgres(const storage::KeyStore& store, absl::Duration by) {
+  const std::string interval = absl::StrCat("interval '", absl::ToInt64Seconds(by), " s'");
+  RunSql(Databases().at(&store), "UPDATE replica_lease SET seen_at = seen_at - " + interval);
+  RunSql(Databases().at(&store), "UPDATE use_reports SET at = at - " + interval);
 }
 
 keys::Change WithBody(keys::Change change) {
@@ -35,12 +76,14 @@ keys::Change WithBody(keys::Change change) {
   return change;
 }
 
-INSTANTIATE_TEST_SUITE_P(Every, KeyStoreContract,
-                         ::testing::Values(Implementation{"Memory", MakeMemory},
-                                           Implementation{"Postgres", MakePostgres}),
-                         [](const auto& instance) { return instance.param.name; });
+INSTANTIATE_TEST_SUITE_P(Every, KeyStoreContract, ::testing::ValuesIn(Implementations()), NameOf);
 
 }  // namespace
+
+std::vector<Implementation> Implementations() {
+  return {{"Memory", MakeMemory, UseCountInMemory, AgeMemory},
+          {"Postgres", MakePostgres, UseCountInPostgres, AgePostgres}};
+}
 
 void KeyStoreContract::SetUp() {
   store_ = GetParam().make();
@@ -74,6 +117,56 @@ keys::KeyRecord KeyStoreContract::Stored(const std::string& kid) {
   return **key;
 }
 
+void Snapshot::Begin(const keys::LogPosition& at, int64_t count) {
+  *this = {};
+  ++begun;
+  position = at;
+  key_count = count;
+}
+
+void Snapshot::Add(const storage::SnapshotKey& key) {
+  ShownKey& shown = keys.emplace_back();
+  shown.organization = key.organization;
+  shown.kid = key.kid;
+  shown.display_name = key.display_name;
+  shown.role = key.role;
+  shown.owner = key.owner;
+  shown.labels.assign(key.labels.begin(), key.labels.end());
+  shown.allowed_cidrs.assign(key.allowed_cidrs.begin(), key.allowed_cidrs.end());
+  shown.expires_at = key.expires_at;
+  shown.purge_at = key.purge_at;
+  shown.deleted = key.deleted;
+  for (const storage::SnapshotVersion& version : key.versions) {
+    shown.versions.push_back({version.id, version.expires_at, version.proof});
+  }
+}
+
+ShownKey ShownOf(const keys::KeyRecord& key) {
+  ShownKey shown;
+  shown.organization = key.organization;
+  shown.kid = key.kid;
+  shown.display_name = key.display_name;
+  shown.role = key.role;
+  shown.owner = key.owner;
+  shown.labels.assign(key.labels.begin(), key.labels.end());
+  shown.allowed_cidrs = key.allowed_cidrs;
+  shown.expires_at = key.expires_at;
+  shown.purge_at = key.purge_at;
+  shown.deleted = key.deleted();
+  for (const keys::SecretVersion& version : key.versions) {
+    shown.versions.push_back({version.id, version.expires_at, {}});
+  }
+  return shown;
+}
+
+Snapshot KeyStoreContract::TakeSnapshot() {
+  Snapshot snapshot;
+  absl::StatusOr<storage::SnapshotHead> head = store_->LoadSnapshot(snapshot);
+  EXPECT_THAT(head, IsOk());
+  if (head.ok()) snapshot.head = *head;
+  return snapshot;
+}
+
 std::vector<keys::LogRow> KeyStoreContract::Log() {
   absl::StatusOr<storage::LogPage> page = store_->ReadLog(0, 1000000);
   EXPECT_THAT(page, IsOk());
@@ -81,6 +174,14 @@ std::vector<keys::LogRow> KeyStoreContract::Log() {
 }
 
 absl::Time At(int minute) { return absl::FromUnixMicros(1'700'000'000'123'456) + absl::Minutes(minute); }
+
+keys::SecretVersion Version(int32_t id, absl::Time created_at, absl::Time expires_at) {
+  keys::SecretVersion version;
+  version.id = id;
+  version.created_at = created_at;
+  version.expires_at = expires_at;
+  return version;
+}
 
 keys::KeyRecord Key(const std::string& kid, const std::string& organization, int minute) {
   keys::KeyRecord key;
@@ -97,7 +198,8 @@ keys::KeyRecord Key(const std::string& kid, const std::string& organization, int
   key.created_at = At(minute);
   key.updated_at = At(minute) + absl::Microseconds(1);
   key.expires_at = At(minute) + absl::Hours(24 * 365);
-  key.versions = {{1, At(minute), keys::Never()}};
+  key.allowed_cidrs = {"10.0.0.0/8", "2001:db8::/32"};
+  key.versions = {Version(1, At(minute))};
   return key;
 }
 
@@ -117,7 +219,26 @@ keys::RoleRecord Role(const std::string& organization, const std::string& id) {
 }
 
 keys::NewSecret Secret(int32_t version) {
-  return {version, absl::StrCat("$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA", version), "p1"};
+  keys::NewSecret secret;
+  secret.version = version;
+  secret.hash = absl::StrCat("$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA", version);
+  secret.pepper_id = "p1";
+  return secret;
+}
+
+keys::Proof ProofOf(int32_t version, char generation) {
+  keys::Proof proof;
+  proof.generation = generation;
+  for (size_t i = 0; i < proof.digest.size(); ++i) proof.digest[i] = static_cast<char>(i * 16);  // Zero and high bits.
+  proof.digest[1] = static_cast<char>(version);
+  proof.digest[2] = generation;
+  return proof;
+}
+
+keys::NewSecret ProvenSecret(int32_t version, char generation) {
+  keys::NewSecret secret = Secret(version);
+  secret.proof = ProofOf(version, generation);
+  return secret;
 }
 
 keys::Change ChangeOf(const keys::KeyRecord& key) {
@@ -141,6 +262,12 @@ keys::Change ChangeOf(const keys::OrganizationRecord& organization) {
 keys::Change ChangeOf(const keys::RoleRecord& role) {
   keys::Change change;
   change.role = role;
+  return WithBody(std::move(change));
+}
+
+keys::Change ChangeOf(const keys::Settings& settings) {
+  keys::Change change;
+  change.settings = settings;
   return WithBody(std::move(change));
 }
 

@@ -22,7 +22,8 @@ TEST_P(KeyStoreContract, RevisionZeroIsTheIdentityOfTheDatabase) {
 }
 
 TEST_P(KeyStoreContract, SystemIsThereFromTheStart) {
-  const storage::Snapshot snapshot = GetParam().make()->LoadSnapshot().value();
+  store_ = GetParam().make();
+  const Snapshot snapshot = TakeSnapshot();
   EXPECT_EQ(snapshot.position.rev, 0);
   ASSERT_THAT(snapshot.organizations, SizeIs(1));
   EXPECT_EQ(snapshot.organizations[0].id, "system");
@@ -97,15 +98,15 @@ TEST_P(KeyStoreContract, ASnapshotShowsEverythingAtItsRevision) {
   keys::OrganizationRecord gone = Organization("gone");
   gone.deleted_at = At(1);
   Put({ChangeOf(gone), ChangeOf(Role("acme", "reader")), ChangeOf(Key("k1")), ChangeOf(dead)});
-  const storage::Snapshot snapshot = store_->LoadSnapshot().value();
+  const Snapshot snapshot = TakeSnapshot();
   EXPECT_EQ(snapshot.position.rev, Log().back().rev);
   EXPECT_EQ(snapshot.position.chain, Log().back().chain);
-  EXPECT_THAT(snapshot.keys, ::testing::UnorderedElementsAre(Stored("k1"), Stored("dead")));
+  EXPECT_THAT(snapshot.keys, ::testing::UnorderedElementsAre(ShownOf(Key("k1")), ShownOf(dead)));
   EXPECT_THAT(snapshot.roles, ElementsAre(store_->ListRoles("acme").value().at(0)));
   EXPECT_THAT(snapshot.organizations, ::testing::UnorderedElementsAre(*store_->ReadOrganization("acme").value(),
                                                                       *store_->ReadOrganization("gone").value(),
                                                                       *store_->ReadOrganization("system").value()));
-  EXPECT_LE(snapshot.now, Look({}).now);
+  EXPECT_LE(snapshot.head.now, Look({}).now);
 }
 
 }  // namespace

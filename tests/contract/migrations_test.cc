@@ -9,6 +9,7 @@
 #include "absl/time/clock.h"
 #include "server/storage/postgres/migrations.h"
 #include "server/storage/postgres/postgres_key_store.h"
+#include "server/storage/postgres/schema.h"
 #include "tests/contract/contract_fixture.h"
 #include "tests/support/postgres_environment.h"
 #include "tests/support/status_matchers.h"
@@ -189,6 +190,75 @@ TEST(Migrations, WantUtf8) {
   const std::string latin = absl::StrCat(fresh, " dbname=", name);
   EXPECT_THAT(FailedPrecondition(latin), HasSubstr("encoding is LATIN1"));
   EXPECT_THAT(storage::SchemaVersion(latin), HasCode(absl::StatusCode::kFailedPrecondition));
+}
+
+// What a server of schema 1 wrote: step 1 alone, a key through append_changes.
+std::string DatabaseOfStep1() {
+  std::string database = FreshDatabase();
+  RunSql(database,
+         "CREATE TABLE schema_migrations (version integer PRIMARY KEY, applied_at timestamptz NOT NULL "
+         "DEFAULT clock_timestamp())");
+  RunSql(database, storage::postgres::SchemaSteps().at(0));
+  RunSql(database, "INSERT INTO schema_migrations (version) VALUES (1)");
+  RunSql(
+      database,
+      "INSERT INTO keys (kid, organization, display_name, description, role, owner, labels, key_hint, creator, "
+      "creator_kid, created_at, updated_at, expires_at, deleted_at, purge_at, delete_reason) VALUES ('old', 'system', "
+      "'Old', '', 'owner', 'ops', '{}', 'lk1_abcd', 'bootstrap', '', now(), now(), 'infinity', 'infinity', "
+      "'infinity', 0)");
+  RunSql(database, "INSERT INTO secret_versions VALUES ('old', 1, 'hash', 'p1', now(), 'infinity')");
+  RunSql(database,
+         "SELECT append_changes(ARRAY[convert_to('{\"v\":1}', 'UTF8')], ARRAY['key'], ARRAY['system'], "
+         "ARRAY['old'])");
+  return database;
+}
+
+TEST(Migrations, KeepWhatADatabaseOfTheFirstStepHolds) {
+  const std::string database = DatabaseOfStep1();
+  const std::string chain = RunSql(database, "SELECT chain FROM change_log WHERE rev = 1");
+  ASSERT_THAT(storage::Migrate(database), IsOk());
+  EXPECT_EQ(Steps(database), AllSteps());
+  EXPECT_EQ(RunSql(database, "SELECT chain FROM change_log WHERE rev = 1"), chain);
+
+  const auto store = storage::PostgresKeyStore::Create({.connection_string = database});
+  const keys::KeyRecord old = store->ReadKey("old").value().value();
+  EXPECT_EQ(old.revision, 1);
+  EXPECT_TRUE(old.allowed_cidrs.empty());
+  EXPECT_EQ(old.last_used_at, absl::InfinitePast());
+  ASSERT_EQ(old.versions.size(), 1u);
+  EXPECT_EQ(store->ReadSettings().value(), keys::Settings());
+  Snapshot snapshot;
+  ASSERT_THAT(store->LoadSnapshot(snapshot), IsOk());
+  EXPECT_THAT(snapshot.keys, ::testing::ElementsAre(ShownOf(old)));
+
+  // The log goes on, chained to the old rows; those have no proofs, new ones do.
+  ASSERT_THAT(store->PutProofs({{"old", 1, ProofOf(1, 'A')}}), IsOk());
+  EXPECT_TRUE(store->ReadLog(0, 100)->proofs.empty());
+  keys::KeyRecord renamed = old;
+  renamed.display_name = "renamed";
+  ASSERT_THAT(store->Commit({.kids = {"old"}}, Always({ChangeOf(renamed)})), IsOk());
+  const storage::LogPage page = store->ReadLog(0, 100).value();
+  EXPECT_EQ(page.rows.size(), 3u);
+  EXPECT_EQ(Flaw(page.rows), "");
+  EXPECT_EQ(page.proofs.size(), 1u);
+}
+
+TEST(Schema, APurgeTakesProofsAndUsesAlong) {
+  const std::string database = FreshDatabase();
+  ASSERT_THAT(storage::Migrate(database), IsOk());
+  const auto store = storage::PostgresKeyStore::Create({.connection_string = database});
+  for (const char* kid : {"gone", "kept"}) {
+    ASSERT_THAT(store->Commit({}, Always({ChangeOf(Key(kid, "system"), ProvenSecret(1, 'A'))})), IsOk());
+    storage::Use use;
+    use.kid = kid;
+    use.count = 1;
+    use.hour = use.last_used_at = At(0);
+    ASSERT_THAT(store->AddUses({use}, {}), IsOk());
+  }
+  RunSql(database, "DELETE FROM keys WHERE kid = 'gone'");
+  for (const char* table : {"secret_versions", "proofs", "key_use", "key_use_hours"}) {
+    EXPECT_EQ(RunSql(database, absl::StrCat("SELECT string_agg(kid, ',') FROM ", table)), "kept") << table;
+  }
 }
 
 TEST(Schema, ChangeLogRefusesToBeRewritten) {

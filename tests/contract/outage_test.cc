@@ -112,7 +112,8 @@ std::vector<pid_t> ProcessTree(pid_t root) {
 TEST(PostgresKeyStore, NeedsNoDatabaseToBeMade) {
   const auto store = PostgresKeyStore::Create({.connection_string = "host=/nonexistent dbname=latchkey"});
   EXPECT_THAT(store->ReadKey("k"), HasReason("DATABASE_UNAVAILABLE"));
-  EXPECT_THAT(store->LoadSnapshot(), HasReason("DATABASE_UNAVAILABLE"));
+  Snapshot snapshot;
+  EXPECT_THAT(store->LoadSnapshot(snapshot), HasReason("DATABASE_UNAVAILABLE"));
   EXPECT_THAT(store->Commit({}, Always({})), HasReason("DATABASE_UNAVAILABLE"));
 }
 
@@ -190,7 +191,9 @@ TEST_F(PostgresKeyStoreOutage, ARestartBetweenTwoCallsIsNotNoticed) {
   ASSERT_THAT(postgres_->Restart(), IsOk());
   EXPECT_TRUE(store_->ReadKey("k1").value().has_value());
   ASSERT_THAT(postgres_->Restart(), IsOk());
-  EXPECT_EQ(store_->LoadSnapshot().value().keys.size(), 2u);
+  Snapshot snapshot;
+  ASSERT_THAT(store_->LoadSnapshot(snapshot), IsOk());
+  EXPECT_EQ(snapshot.keys.size(), 2u);
 }
 
 TEST_F(PostgresKeyStoreOutage, WhileItIsAwayCallsAreUnavailableAndLaterTheyWork) {
@@ -281,6 +284,128 @@ TEST_F(PostgresKeyStoreOutage, ACommitThatGaveUpOnItsReplicasIsInDoubt) {
     writer.join();
     EXPECT_THAT(committed, HasReason("OUTCOME_UNKNOWN")) << give_up;
   }
+}
+
+TEST_F(PostgresKeyStoreOutage, ARenewalThatIsCutIsAnErrorAndIsNotRepeated) {
+  ASSERT_THAT(store_->EnterReplica("r", ""), IsOk());
+  ASSERT_THAT(store_->RenewLease({"r", 1, 1}, 0, 2), IsOk());
+  const int64_t beat = store_->ReadReplicas()->at(0).beat;
+  PGconn* holder = PQconnectdb(database_.c_str());
+  PQclear(PQexec(holder, "BEGIN; UPDATE replica_lease SET doorbell = doorbell"));
+  absl::StatusOr<storage::LogPage> page = absl::UnknownError("not run");
+  std::thread follower([&] { page = store_->RenewLease({"r", 2, 2}, 0, 2); });
+  RunSql(database_, absl::StrCat("SELECT pg_terminate_backend(", WaitingBackend("transactionid"), ", 5000)"));
+  // A second try would find the row free.
+  PQfinish(holder);
+  follower.join();
+  EXPECT_THAT(page, HasReason("DATABASE_UNAVAILABLE"));
+  EXPECT_EQ(store_->ReadReplicas()->at(0).beat, beat);
+  EXPECT_THAT(store_->RenewLease({"r", 2, 2}, 0, 2), IsOk()) << "the next call has a session of its own";
+}
+
+TEST_F(PostgresKeyStoreOutage, ARenewalThatGaveUpOnItsReplicasIsInDoubt) {
+  ASSERT_THAT(store_->EnterReplica("r", ""), IsOk());
+  WaitForReplicas();
+  for (const char* give_up : {"pg_cancel_backend", "pg_terminate_backend"}) {
+    absl::StatusOr<storage::LogPage> page = absl::UnknownError("not run");
+    std::thread follower([&] { page = store_->RenewLease({"r", 1, 1}, 0, 2); });
+    RunSql(database_, absl::StrCat("SELECT ", give_up, "(", WaitingBackend("SyncRep"), ")"));
+    follower.join();
+    EXPECT_THAT(page, HasReason("OUTCOME_UNKNOWN")) << give_up;
+  }
+}
+
+TEST_F(PostgresKeyStoreOutage, ADatabaseThatMayOnlyBeReadRenewsNothing) {
+  ASSERT_THAT(store_->EnterReplica("r", ""), IsOk());
+  ASSERT_THAT(store_->RenewLease({"r", 1, 1}, 0, 2), IsOk());
+  const int64_t beat = store_->ReadReplicas()->at(0).beat;
+  // As on a standby, for every session there is.
+  RunSql(database_, "ALTER SYSTEM SET default_transaction_read_only = on");
+  RunSql(database_, "SELECT pg_reload_conf()");
+  absl::StatusOr<storage::LogPage> page = storage::LogPage();
+  for (int i = 0; i < 1000 && page.ok(); ++i) {
+    absl::SleepFor(absl::Milliseconds(10));
+    page = store_->RenewLease({"r", 1, 1}, 0, 2);
+  }
+  EXPECT_THAT(page, HasReason("DATABASE_UNAVAILABLE"));
+  EXPECT_EQ(RunSql(database_, "SELECT beat >= " + std::to_string(beat) + " FROM replica_lease"), "t");
+  RunSql(database_ + " options='-c default_transaction_read_only=off'",
+         "ALTER SYSTEM RESET default_transaction_read_only");
+  RunSql(database_, "SELECT pg_reload_conf()");
+  for (int i = 0; i < 1000 && !page.ok(); ++i) {
+    absl::SleepFor(absl::Milliseconds(10));
+    page = store_->RenewLease({"r", 1, 1}, 0, 2);
+  }
+  EXPECT_THAT(page, IsOk()) << "a session on the standby was kept";
+}
+
+// Ends every session of ours once, as the first key arrives.
+class CutWhileLoading final : public storage::SnapshotSink {
+ public:
+  explicit CutWhileLoading(const std::string& database) : database_(database) {}
+  void Begin(const keys::LogPosition& position, int64_t count) override {
+    ++begun;
+    seen.Begin(position, count);
+  }
+  void Add(const keys::OrganizationRecord& organization) override { seen.Add(organization); }
+  void Add(const keys::RoleRecord& role) override { seen.Add(role); }
+  void Add(const storage::SnapshotKey& key) override {
+    seen.Add(key);
+    if (!std::exchange(cut_, true)) {
+      RunSql(database_, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'latchkeyd'");
+    }
+  }
+  int begun = 0;
+  Snapshot seen;
+
+ private:
+  const std::string database_;
+  bool cut_ = false;
+};
+
+TEST_F(PostgresKeyStoreOutage, ASnapshotThatIsCutStartsAnew) {
+  std::vector<keys::Change> changes;
+  for (int i = 0; i < 20000; ++i) {
+    changes.push_back(ChangeOf(Key(absl::StrCat("k", i))));
+    changes.back().key->display_name = std::string(500, 'x');  // More than the socket holds.
+  }
+  ASSERT_THAT(store_->Commit({}, Always(changes)), IsOk());
+  CutWhileLoading sink(database_);
+  EXPECT_THAT(store_->LoadSnapshot(sink), IsOk());
+  EXPECT_EQ(sink.begun, 2);
+  EXPECT_EQ(sink.seen.keys.size(), 20000u);
+}
+
+TEST_F(PostgresKeyStoreOutage, UsesWhoseCommitIsInDoubtAreNotCountedAgain) {
+  ASSERT_THAT(PutKey("k1"), IsOk());
+  storage::Use use;
+  use.kid = "k1";
+  use.hour = At(0);
+  use.count = 1;
+  WaitForReplicas();
+  for (const char* give_up : {"pg_cancel_backend", "pg_terminate_backend"}) {
+    absl::Status status = absl::UnknownError("not run");
+    std::thread writer([&] { status = store_->AddUses({use}, {}); });
+    RunSql(database_, absl::StrCat("SELECT ", give_up, "(", WaitingBackend("SyncRep"), ")"));
+    writer.join();
+    EXPECT_THAT(status, HasReason("OUTCOME_UNKNOWN")) << give_up;
+  }
+  EXPECT_EQ(RunSql(database_, "SELECT sum(count) FROM key_use_hours"), "2");
+}
+
+TEST_F(PostgresKeyStoreOutage, CountingAndProvingWaitForNoKeysRow) {
+  ASSERT_THAT(PutKey("k1"), IsOk());
+  store_ = PostgresKeyStore::Create({.connection_string = database_, .lock_timeout = absl::Milliseconds(50)});
+  storage::Use use;
+  use.kid = "k1";
+  use.hour = use.last_used_at = At(0);
+  use.count = 1;
+  PGconn* holder = PQconnectdb(database_.c_str());
+  PQclear(PQexec(holder, "BEGIN; SELECT 1 FROM keys FOR UPDATE; SELECT 1 FROM secret_versions FOR NO KEY UPDATE"));
+  EXPECT_THAT(store_->AddUses({use}, {{"reporter", "id", {use}}}), IsOk());
+  EXPECT_THAT(store_->PutProofs({{"k1", 1, ProofOf(1, 'A')}}), IsOk());
+  PQfinish(holder);
+  EXPECT_EQ(store_->ReadKey("k1").value()->last_used_at, At(0));
 }
 
 TEST_F(PostgresKeyStoreOutage, ACommitThatNobodyCanBeAskedAboutIsInDoubt) {

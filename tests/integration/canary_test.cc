@@ -161,14 +161,15 @@ TEST(Canary, NoKeyStringSecretOrPepperIsInAnyTableLogOrError) {
   std::string first_log;
   std::string first_output;
   {
-    RunningServer server(installation.Serve({"--hash-profile", "random-key", "--log-level", "debug"}));
+    RunningServer server(
+        installation.Serve({"--hash-profile", "random-key", "--log-level", "debug", "--proofs", "memory"}));
     ASSERT_TRUE(server.WaitUntilServing());
     Drive(server, installation.system_key(), transcript, issued);
     EXPECT_EQ(server.Terminate(), 0);
     first_log = server.process().error();
     first_output = server.process().output();
   }
-  // Again with nothing proven, so that each goes through Argon2.
+  // Again with nothing proven, so that each goes through Argon2 and its proof is stored.
   RunningServer again(installation.Serve({"--hash-profile", "random-key", "--log-level", "debug"}));
   ASSERT_TRUE(again.WaitUntilServing());
   RpcClient system = again.As(installation.system_key());
@@ -200,12 +201,14 @@ TEST(Canary, NoKeyStringSecretOrPepperIsInAnyTableLogOrError) {
   ASSERT_GE(secrets.size(), 4u);
   const auto ring = keys::KeyRing::Parse(ReadFile(installation.keyring_file()));
   ASSERT_THAT(ring, IsOk());
+  std::map<std::string, std::string> proofs;
   for (const std::string& key_string : issued) {
     const core::KeyParts parts = *core::ParseKeyString(key_string);
     const std::string kid(parts.kid);
     secrets["key string of " + kid] = key_string;
     secrets["secret of " + kid] = SecretOf(key_string);
-    secrets["proof of " + kid] = *ring->ProofOf(parts);
+    const keys::Proof proof = ring->ProofOf(parts);
+    proofs[kid] = std::string(proof.digest.begin(), proof.digest.end());
     secrets["pre-hash of " + kid] =
         std::string(ring->PreHash(ring->active_pepper_id(), parts.kid, parts.secret).Expose());
   }
@@ -214,6 +217,13 @@ TEST(Canary, NoKeyStringSecretOrPepperIsInAnyTableLogOrError) {
     EXPECT_THAT(PlacesOf(secret, texts), IsEmpty()) << what;
     for (const auto& [place, text] : files) EXPECT_EQ(text.find(secret), std::string::npos) << what << " in " << place;
   }
+
+  // Proofs are in their table, and so in what PostgreSQL was sent; nowhere else.
+  for (const auto& [kid, proof] : proofs) {
+    EXPECT_THAT(PlacesOf(proof, texts), ::testing::IsSubsetOf({"table proofs", "pg_dump", "PostgreSQL's log"})) << kid;
+  }
+  const std::string proven(core::ParseKeyString(issued[1])->kid);
+  EXPECT_THAT(PlacesOf(proofs[proven], texts), ::testing::Contains("table proofs"));
 
   // That the search finds what is there: a key id is public, and in all of these.
   const std::string kid(core::ParseKeyString(issued[1])->kid);

@@ -54,27 +54,27 @@ TEST(FoundingStory, AKeyIsIssuedVerifiedRenamedAndRevoked) {
 
   const Answer allowed = verifier->Verify(key_string, {.required_permissions = {"app.write", "app.read"}});
   ASSERT_TRUE(allowed.allowed()) << allowed.error();
-  EXPECT_EQ(allowed.identity().name, name);
-  EXPECT_EQ(allowed.identity().key_id, name.substr(name.rfind('/') + 1));
-  EXPECT_EQ(allowed.identity().organization, "acme");
-  EXPECT_EQ(allowed.identity().display_name, "Site publisher");
-  EXPECT_EQ(allowed.identity().role, "editor");
-  EXPECT_EQ(allowed.identity().owner, "web team");
-  EXPECT_EQ(allowed.identity().labels, (std::map<std::string, std::string>{{"env", "prod"}}));
-  EXPECT_EQ(allowed.identity().expires_at, absl::InfiniteFuture());
-  EXPECT_EQ(allowed.identity().secret_version, 1);
-  EXPECT_THAT(allowed.identity().permissions, IsSupersetOf({"app.read", "app.write"}));
+  EXPECT_EQ(allowed.identity().name(), name);
+  EXPECT_EQ(allowed.identity().key_id(), name.substr(name.rfind('/') + 1));
+  EXPECT_EQ(allowed.identity().organization(), "acme");
+  EXPECT_EQ(allowed.identity().display_name(), "Site publisher");
+  EXPECT_EQ(allowed.identity().role(), "editor");
+  EXPECT_EQ(allowed.identity().owner(), "web team");
+  EXPECT_EQ(allowed.identity().labels(), (std::map<std::string, std::string>{{"env", "prod"}}));
+  EXPECT_EQ(allowed.identity().expires_at(), absl::InfiniteFuture());
+  EXPECT_EQ(allowed.identity().secret_version(), 1);
+  EXPECT_THAT(allowed.identity().permissions(), IsSupersetOf({"app.read", "app.write"}));
 
   const Answer lacking = verifier->Verify(key_string, {.required_permissions = {"latchkey.keys.create"}});
   EXPECT_EQ(lacking.decision(), Decision::kPermissionDenied);
-  EXPECT_EQ(lacking.identity().name, name);
+  EXPECT_EQ(lacking.identity().name(), name);
 
   const auto renamed = ada.Rename(name, "Site publisher, Berlin");
   ASSERT_THAT(renamed, IsOk());
   EXPECT_EQ(renamed->display_name(), "Site publisher, Berlin");
   EXPECT_EQ(renamed->owner(), "web team");
   EXPECT_NE(renamed->etag(), created->key().etag());
-  EXPECT_EQ(verifier->Verify(key_string).identity().display_name, "Site publisher, Berlin");
+  EXPECT_EQ(verifier->Verify(key_string).identity().display_name(), "Site publisher, Berlin");
 
   const auto deleted = ada.Delete(name);
   ASSERT_THAT(deleted, IsOk());
@@ -82,7 +82,7 @@ TEST(FoundingStory, AKeyIsIssuedVerifiedRenamedAndRevoked) {
   const Answer revoked = verifier->Verify(key_string);
   EXPECT_TRUE(revoked.denied());
   EXPECT_EQ(revoked.decision(), Decision::kRevoked);
-  EXPECT_EQ(revoked.identity().name, name);
+  EXPECT_EQ(revoked.identity().name(), name);
 }
 
 TEST(FoundingStory, TheKeyStringIsShownOnceAndInNoOtherAnswer) {
@@ -164,7 +164,7 @@ TEST(FoundingStory, ABatchGivesEachKeyItsOwnAnswer) {
   lacking.add_required_permissions("app.write");
   v1::VerifyRequest& wrong = *batch.add_requests();
   wrong.set_key(good.key_string());
-  wrong.set_fresh(true);
+  wrong.mutable_client()->set_path("/");
   const auto answer = dev.Verifier().Call(&v1::KeyVerify::Stub::BatchVerify, batch);
   ASSERT_THAT(answer, IsOk());
   ASSERT_EQ(answer->results_size(), 5);
@@ -174,7 +174,7 @@ TEST(FoundingStory, ABatchGivesEachKeyItsOwnAnswer) {
   EXPECT_EQ(answer->results(3).response().decision(), v1::DECISION_PERMISSION_DENIED);
   EXPECT_THAT(client::ToStatus(grpc::Status(static_cast<grpc::StatusCode>(answer->results(4).error().code()), "",
                                             answer->results(4).error().SerializeAsString())),
-              RefusedField("FIELD_NOT_SUPPORTED", "requests[4].fresh"));
+              RefusedField("FIELD_NOT_SUPPORTED", "requests[4].client.path"));
 }
 
 TEST(FoundingStory, TheRolesThatMayBeGivenEndAtTheCallers) {

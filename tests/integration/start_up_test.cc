@@ -195,6 +195,13 @@ TEST(StartUp, WrongFlagsAreUsageErrors) {
                                              {"dev", "--no-such-flag"},
                                              {"dev", "--hash-profile", "cheap"},
                                              {"dev", "--label", "Not A Label"},
+                                             {"dev", "--doorbell", "bell"},
+                                             {"dev", "--proofs", "none"},
+                                             {"accept-history", "--database-url-file", "/no/url"},
+                                             {"accept-history", "--state-dir", "/no/directory"},
+                                             {"set-bound", "--database-url-file", "/no/url"},
+                                             {"set-bound", "--seconds", "5"},
+                                             {"replicas"},
                                              {"serve"},
                                              {"serve", "--keyring", "/dev/null"},
                                              {"keyring"},
@@ -218,6 +225,30 @@ TEST(StartUp, ConfigFilesAreReadAndTheirMistakesAreUsageErrors) {
     ExpectOneLine(RunLatchkeyd({"--config", file, "serve", "--keyring", "/k", "--database-url-file", "/d"}), 64,
                   "latchkeyd --help");
   }
+}
+
+TEST(StartUp, DevRefusesDataWhoseHistoryIsNotTheOneItFollowedAndSaysWhatToDo) {
+  const TempDirectory directory;
+  const std::string data = directory.Child("data");
+  {
+    DevServer dev(data);
+    ASSERT_TRUE(dev.server().listens());
+    EXPECT_EQ(dev.server().Terminate(), 0);
+  }
+  const std::string position = data + "/state/position";
+  const std::string kept = ReadFile(position);
+  ASSERT_THAT(kept, StartsWith("latchkey position 1\nrevision "));
+  std::string other = kept;
+  other[other.size() - 2] = other[other.size() - 2] == '0' ? '1' : '0';
+  std::ofstream(position, std::ios::trunc) << other;
+  const ChildProcess::Result refused = RunDev(data);
+  EXPECT_EQ(refused.exit_code, 78) << refused.error;
+  EXPECT_THAT(refused.error, HasSubstr("latchkeyd: the database has another history"));
+  EXPECT_THAT(refused.error, HasSubstr("remove " + position));
+  EXPECT_EQ(ReadFile(position), other);
+  ASSERT_EQ(unlink(position.c_str()), 0);
+  DevServer dev(data);
+  EXPECT_TRUE(dev.server().listens());
 }
 
 TEST(StartUp, ADataDirectoryThatOthersCanWriteIsRefused) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <string>
 
 #include "server/keys/bootstrapper.h"
@@ -10,18 +11,23 @@
 #include "server/keys/key_registry.h"
 #include "server/keys/key_verifier.h"
 #include "server/keys/organization_registry.h"
+#include "server/keys/prover.h"
 #include "server/keys/role_registry.h"
+#include "server/keys/use_counter.h"
+#include "server/keys/watch_hub.h"
 #include "server/storage/memory/memory_key_store.h"
 #include "tests/support/fake_clock.h"
 
 namespace latchkey::testing {
 
 // The whole domain on a MemoryKeyStore, with clocks driven by hand: organization `acme`, an owner of `system` and one
-// of `acme`. Follows the log only when told to (follower.Poll()); own writes are followed at once, as in the server.
+// of `acme`. Follows the log only when told to (follower.Renew()); own writes are followed at once, as in the server.
 class MemoryService {
  public:
-  MemoryService() {
-    EXPECT_TRUE(follower.Poll().ok());
+  // With --proofs=shared the first keys are proven by what is stored; with --proofs=memory nobody knows them yet.
+  enum class Proofs { kShared, kMemory };
+  explicit MemoryService(Proofs proofs = Proofs::kShared) : proofs_(proofs) {
+    EXPECT_TRUE(follower.Renew().ok());
     keys::Bootstrapper bootstrapper(store, minter, "test");
     const auto keep = [this](const std::vector<keys::MintedKey>& minted) {
       system_owner = PrincipalOf("system", minted[0].kid, keys::kOwnerRole);
@@ -33,7 +39,7 @@ class MemoryService {
     EXPECT_TRUE(
         bootstrapper.Run({{"system", "First owner", keys::kOwnerRole}, {"acme", "First owner", keys::kOwnerRole}}, keep)
             .ok());
-    EXPECT_TRUE(follower.Poll().ok());
+    EXPECT_TRUE(follower.Renew().ok());
   }
 
   // Both clocks.
@@ -47,7 +53,8 @@ class MemoryService {
     principal.organization = organization;
     principal.kid = kid;
     principal.role = role;
-    if (const auto found = index.FindRole(organization, role)) principal.permissions = found->permissions;
+    const keys::KeyIndex::Pin pin(index);
+    if (const auto* const found = pin.FindRole(organization, role)) principal.permissions = found->permissions;
     principal.peer = "ipv4:127.0.0.1:1";
     return principal;
   }
@@ -73,10 +80,25 @@ class MemoryService {
   }
   keys::Principal As(const keys::KeyRecord& key) { return PrincipalOf(key.organization, key.kid, key.role); }
 
-  // Stores a custom role, as its RPC will.
+  // Commits one change, as an RPC that does not exist yet will.
+  void Put(const std::string& organization, const std::function<keys::Change(const storage::LockedState&)>& make) {
+    const auto decide = [&](const storage::LockedState& state) -> absl::StatusOr<storage::Mutation> {
+      keys::Change change = make(state);
+      change.body = keys::EncodeBody(change, keys::Audit());
+      storage::Mutation mutation;
+      mutation.changes.push_back(change);
+      return mutation;
+    };
+    storage::LockPlan plan;
+    plan.organization = organization;
+    plan.lock_organization = true;
+    const auto committed = store.Commit(plan, decide);
+    ASSERT_TRUE(committed.ok()) << committed.status();
+    follower.Deliver(committed->rows);
+  }
   void PutRole(const std::string& organization, const std::string& id, std::vector<std::string> permissions,
                bool removed = false) {
-    const auto decide = [&](const storage::LockedState& state) -> absl::StatusOr<storage::Mutation> {
+    Put(organization, [&](const storage::LockedState& state) {
       keys::Change change;
       change.role = keys::RoleRecord{.organization = organization,
                                      .id = id,
@@ -85,21 +107,31 @@ class MemoryService {
                                      .created_at = state.now,
                                      .updated_at = state.now,
                                      .removed = removed};
-      change.body = keys::EncodeBody(change, keys::Audit());
-      storage::Mutation mutation;
-      mutation.changes.push_back(change);
-      return mutation;
-    };
-    storage::LockPlan plan;
-    plan.organization = organization;
-    const auto committed = store.Commit(plan, decide);
-    ASSERT_TRUE(committed.ok()) << committed.status();
-    follower.Deliver(committed->rows);
+      return change;
+    });
+  }
+  void DeleteOrganization(const std::string& organization) {
+    Put(organization, [](const storage::LockedState& state) {
+      keys::Change change;
+      change.organization = *state.organization;
+      change.organization->deleted_at = state.now;
+      return change;
+    });
+  }
+  void SetBound(absl::Duration bound) {
+    const auto settings = store.ReadSettings();
+    ASSERT_TRUE(settings.ok());
+    Put("system", [&](const storage::LockedState& state) {
+      keys::Change change;
+      change.settings = keys::Settings{.bound = bound, .previous_bound = settings->bound, .changed_at = state.now};
+      return change;
+    });
   }
 
   absl::StatusOr<keys::Verdict> Verify(std::string_view key_string, const std::vector<std::string>& required = {},
                                        std::string_view asker = "system") {
-    return verifier.Verify({key_string, &required, asker}, absl::InfiniteDuration());
+    return verifier.Verify({.key_string = key_string, .required_permissions = &required, .asker_organization = asker},
+                           absl::InfiniteDuration());
   }
   core::Decision MustVerify(std::string_view key_string, const std::vector<std::string>& required = {},
                             std::string_view asker = "system") {
@@ -108,15 +140,19 @@ class MemoryService {
     return verdict.ok() ? verdict->decision : core::Decision::kUnspecified;
   }
 
+  const Proofs proofs_;
   FakeClock clock;
   absl::Time now = absl::FromUnixSeconds(1'700'000'000);  // The database's.
   storage::MemoryKeyStore store{[this] { return now; }};
   keys::KeyRing ring = keys::KeyRing::Generate();
   keys::KeyIndex index;
-  keys::LogFollower follower{store, index, clock, {}};
+  keys::WatchHub hub;
+  keys::LogFollower follower{store, index, hub, clock, {}};
   keys::HashPool hashes{{.workers = 1, .profile = keys::RandomKeyProfile()}, clock};
-  keys::KeyMinter minter{ring, hashes};
-  keys::KeyVerifier verifier{store, index, ring, hashes, clock};
+  keys::KeyMinter minter{ring, hashes, proofs_ == Proofs::kShared};
+  keys::Prover prover{store, index, ring, hashes, clock, {.shared = proofs_ == Proofs::kShared}};
+  keys::UseCounter uses{store, {}};
+  keys::KeyVerifier verifier{index, ring, prover, clock, &uses};
   keys::KeyRegistry registry{store, index, follower, minter, clock, {}};
   keys::OrganizationRegistry organizations{store, follower, "test"};
   keys::RoleRegistry roles{store};

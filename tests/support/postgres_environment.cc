@@ -40,6 +40,17 @@ class SharedPostgres : public ::testing::Environment {
 
 SharedPostgres* shared = nullptr;
 
+std::string Parameter(const std::string& connection_string, const std::string& keyword) {
+  PQconninfoOption* const options = PQconninfoParse(connection_string.c_str(), nullptr);
+  std::string value;
+  for (const PQconninfoOption* option = options; option != nullptr && option->keyword != nullptr; ++option) {
+    if (option->keyword == keyword && option->val != nullptr) value = option->val;
+  }
+  PQconninfoFree(options);
+  EXPECT_NE(value, "") << "no " << keyword << " in " << connection_string;
+  return value;
+}
+
 }  // namespace
 
 int RunWithPostgres(int argc, char** argv) {
@@ -82,6 +93,15 @@ std::string RunSql(const std::string& connection_string, const std::string& stat
   PQclear(result);
   PQfinish(connection);
   return value;
+}
+
+std::string SocketOf(const std::string& connection_string) {
+  return absl::StrCat(Parameter(connection_string, "host"), "/.s.PGSQL.", Parameter(connection_string, "port"));
+}
+
+std::string ThroughPort(const std::string& connection_string, int port) {
+  return absl::StrCat("host=127.0.0.1 port=", port, " user=", Parameter(connection_string, "user"),
+                      " dbname=", Parameter(connection_string, "dbname"), " sslmode=disable gssencmode=disable");
 }
 
 }  // namespace latchkey::testing

@@ -28,4 +28,9 @@ std::unique_ptr<app::EmbeddedPostgres> StartPostgres(const std::string& director
 // none.
 std::string RunSql(const std::string& connection_string, const std::string& statement);
 
+// The path of the Unix socket that a connection string of EmbeddedPostgres leads to, and the same database through a
+// port of 127.0.0.1 that forwards to it (tests/support/tcp_proxy.h).
+std::string SocketOf(const std::string& connection_string);
+std::string ThroughPort(const std::string& connection_string, int port);
+
 }  // namespace latchkey::testing

@@ -135,7 +135,8 @@ class VerifierTest : public ::testing::Test {
   VerifierOptions Options() {
     return {.server = absl::StrCat("127.0.0.1:", port_),
             .key_file = WriteKeyFile(absl::StrCat(CallersKey(), "\n")),
-            .timeout = absl::Seconds(30)};
+            .timeout = absl::Seconds(30),
+            .cache = false};
   }
 
   std::unique_ptr<Verifier> Connected(VerifierOptions options) {
@@ -188,21 +189,21 @@ TEST_F(VerifierTest, AllowedComesWithTheIdentity) {
   EXPECT_TRUE(answer.allowed());
   EXPECT_TRUE(answer.error().ok());
   EXPECT_EQ(answer.decision(), Decision::kAllowed);
-  EXPECT_EQ(answer.identity().name, "organizations/acme/keys/0123456789ABCDEF");
-  EXPECT_EQ(answer.identity().key_id, "0123456789ABCDEF");
-  EXPECT_EQ(answer.identity().organization, "acme");
-  EXPECT_EQ(answer.identity().display_name, "Nightly export");
-  EXPECT_EQ(answer.identity().role, "viewer");
-  EXPECT_THAT(answer.identity().permissions, ElementsAre("app.read"));
-  EXPECT_EQ(answer.identity().owner, "ops");
-  EXPECT_EQ(answer.identity().labels.at("team"), "web");
-  EXPECT_EQ(answer.identity().expires_at, absl::FromUnixSeconds(4'000'000'000));
-  EXPECT_EQ(answer.identity().secret_version, 3);
+  EXPECT_EQ(answer.identity().name(), "organizations/acme/keys/0123456789ABCDEF");
+  EXPECT_EQ(answer.identity().key_id(), "0123456789ABCDEF");
+  EXPECT_EQ(answer.identity().organization(), "acme");
+  EXPECT_EQ(answer.identity().display_name(), "Nightly export");
+  EXPECT_EQ(answer.identity().role(), "viewer");
+  EXPECT_THAT(answer.identity().permissions(), ElementsAre("app.read"));
+  EXPECT_EQ(answer.identity().owner(), "ops");
+  EXPECT_EQ(answer.identity().labels().at("team"), "web");
+  EXPECT_EQ(answer.identity().expires_at(), absl::FromUnixSeconds(4'000'000'000));
+  EXPECT_EQ(answer.identity().secret_version(), 3);
 }
 
 TEST_F(VerifierTest, UnsetExpiryIsNever) {
   service_.Set(Decide(v1::DECISION_ALLOWED));
-  EXPECT_EQ(Connected()->Verify(WellFormedKey()).identity().expires_at, absl::InfiniteFuture());
+  EXPECT_EQ(Connected()->Verify(WellFormedKey()).identity().expires_at(), absl::InfiniteFuture());
 }
 
 TEST_F(VerifierTest, EveryNumberButAllowedIsDenied) {
@@ -408,6 +409,25 @@ TEST_F(VerifierTest, ConnectNamesTheWrongOption) {
     options.timeout = timeout;
     EXPECT_EQ(error(options).code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(error(options).ToString(), HasSubstr("VerifierOptions.timeout"));
+  }
+  using Change = std::function<void(VerifierOptions&)>;
+  const auto grace = VerifierOptions::OnUnavailable::kGrace;
+  const std::vector<std::pair<const char*, Change>> wrong = {
+      {"cache_entries", [](VerifierOptions& o) { o.cache_entries = 0; }},
+      {"cache_entries", [](VerifierOptions& o) { o.cache_entries = 10'000'001; }},
+      {"negative_entries", [](VerifierOptions& o) { o.negative_entries = 1'000'001; }},
+      {"grace", [=](VerifierOptions& o) { o.on_unavailable = grace; }},
+      {"grace", [](VerifierOptions& o) { o.grace = absl::Seconds(1); }},
+      {"grace", [=](VerifierOptions& o) { o.on_unavailable = grace, o.grace = absl::Seconds(601); }},
+      {"grace", [=](VerifierOptions& o) { o.on_unavailable = grace, o.grace = absl::Seconds(-1); }}};
+  for (const auto& [option, change] : wrong) {
+    options = Options();
+    options.cache = true;
+    change(options);
+    EXPECT_EQ(error(options).code(), absl::StatusCode::kInvalidArgument) << option;
+    EXPECT_THAT(error(options).ToString(), HasSubstr(absl::StrCat("VerifierOptions.", option))) << option;
+    options.cache = false;
+    EXPECT_TRUE(error(options).ok()) << option;
   }
 }
 

@@ -49,13 +49,11 @@ TEST(Bearer, SeveralJoinedOrOtherCredentialsAreInvalid) {
 }
 
 keys::Verdict VerdictOf(core::Decision decision) {
-  auto key = std::make_shared<keys::KeyRecord>();
-  key->organization = "acme";
-  key->kid = "0123456789ABCDEF";
-  key->role = "editor";
-  auto role = std::make_shared<keys::RoleRecord>();
-  role->permissions = {"app.read"};
-  return {.decision = decision, .identity = keys::Identity{.key = key, .role = role, .secret_version = 1}};
+  keys::Verdict verdict;
+  verdict.decision = decision;
+  verdict.identity = keys::Identity{.organization = "acme", .kid = "0123456789ABCDEF", .role = "editor"};
+  verdict.identity->permissions = {"app.read"};
+  return verdict;
 }
 
 TEST(Principal, IsWhoAnAllowedVerdictShows) {
@@ -85,10 +83,18 @@ TEST(Principal, OutageNeverLooksLikeABadKey) {
   }
 }
 
-TEST(Principal, KeyWhoseRoleIsGoneHoldsNoPermission) {
-  keys::Verdict verdict = VerdictOf(core::Decision::kAllowed);
-  verdict.identity->role = nullptr;
-  EXPECT_TRUE(PrincipalOf(verdict, "p")->permissions.empty());
+TEST(Peer, AddressIsWithoutPortBracketsAndZone) {
+  EXPECT_EQ(AddressOf("ipv4:10.1.2.3:5000"), "10.1.2.3");
+  EXPECT_EQ(AddressOf("ipv6:[2001:db8::1]:5000"), "2001:db8::1");
+  EXPECT_EQ(AddressOf("ipv6:%5B2001:db8::1%5D:5000"), "2001:db8::1");
+  EXPECT_EQ(AddressOf("ipv6:%5bfe80::1%25eth0%5d:5000"), "fe80::1");
+  EXPECT_EQ(AddressOf("ipv6:[::ffff:10.0.0.1]:1"), "::ffff:10.0.0.1");
+}
+
+TEST(Peer, WithoutAnAddressThereIsNone) {
+  for (const char* const peer : {"unix:", "unix:/run/latchkey.sock", "", "ipv6:", "ipv6:]", "vsock:1:2"}) {
+    EXPECT_EQ(AddressOf(peer), "") << peer;
+  }
 }
 
 TEST(Principal, AllowedVerdictWithoutAnIdentityIsNobody) {

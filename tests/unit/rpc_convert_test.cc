@@ -56,6 +56,20 @@ TEST(KeyConversion, EveryFieldArrives) {
   EXPECT_EQ(key.secret_versions(1).expire_time().seconds(), 1700007200);
 }
 
+TEST(KeyConversion, CidrsAndLastUsesArrive) {
+  keys::KeyRecord record = Sample();
+  record.allowed_cidrs = {"10.0.0.0/8", "2001:db8::/32"};
+  record.last_used_at = kCreated + absl::Minutes(2);
+  record.versions[0].last_used_at = kCreated + absl::Minutes(1);
+  v1::Key key;
+  ToProto(record, kNow, &key);
+  ASSERT_EQ(key.allowed_cidrs_size(), 2);
+  EXPECT_EQ(key.allowed_cidrs(1), "2001:db8::/32");
+  EXPECT_EQ(key.last_used_time().seconds(), 1700000120);
+  EXPECT_EQ(key.secret_versions(1).last_used_time().seconds(), 1700000060);
+  EXPECT_FALSE(key.secret_versions(0).has_last_used_time());
+}
+
 TEST(KeyConversion, WhatIsNeverIsUnset) {
   v1::Key key;
   ToProto(Sample(), kNow, &key);
@@ -143,16 +157,25 @@ TEST(RoleConversion, BuiltInRoleHasNoTimesAndACustomOneHas) {
   EXPECT_EQ(custom.revision().number(), 9);
 }
 
+const core::RevisionToken kRevision = {7, {'h', 'i', 's', 't', 'o', 'r', 'y', '1'}};
+
 keys::Verdict AllowedVerdict() {
-  auto key = std::make_shared<keys::KeyRecord>(Sample());
-  key->expires_at = kNow + absl::Seconds(90);
-  auto role = std::make_shared<keys::RoleRecord>();
-  role->permissions = {"app.read", "app.write"};
-  return {.decision = core::Decision::kAllowed,
-          .identity = keys::Identity{.key = key, .role = role, .secret_version = 2},
-          .revision = 7,
-          .lease_remaining = absl::Milliseconds(4500),
-          .expires_in = absl::Seconds(90)};
+  keys::Verdict verdict;
+  verdict.decision = core::Decision::kAllowed;
+  verdict.identity = keys::Identity{.organization = "acme",
+                                    .kid = "0123456789ABCDEF",
+                                    .display_name = "deploy",
+                                    .role = "editor",
+                                    .owner = "ops",
+                                    .permissions = {"app.read", "app.write"},
+                                    .labels = {{"team", "billing"}},
+                                    .allowed_cidrs = {"10.0.0.0/8"},
+                                    .expires_at = kNow + absl::Seconds(90),
+                                    .secret_version = 2};
+  verdict.revision = kRevision;
+  verdict.lease_remaining = absl::Milliseconds(4500);
+  verdict.expires_in = absl::Seconds(90);
+  return verdict;
 }
 
 TEST(VerdictConversion, IdentityAndTimesArrive) {
@@ -169,7 +192,10 @@ TEST(VerdictConversion, IdentityAndTimesArrive) {
   EXPECT_EQ(response.identity().labels().at("team"), "billing");
   EXPECT_TRUE(response.identity().has_expire_time());
   EXPECT_EQ(response.identity().secret_version(), 2);
+  ASSERT_EQ(response.identity().allowed_cidrs_size(), 1);
+  EXPECT_EQ(response.identity().allowed_cidrs(0), "10.0.0.0/8");
   EXPECT_EQ(response.revision().number(), 7);
+  EXPECT_EQ(response.revision().token(), kRevision.Encode());
   EXPECT_EQ(response.lease_remaining().seconds(), 4);
   EXPECT_EQ(response.lease_remaining().nanos(), 500'000'000);
   EXPECT_EQ(response.expires_in().seconds(), 90);
@@ -202,16 +228,46 @@ TEST(VerdictConversion, NeverIsUnsetAndThePastIsZero) {
   EXPECT_GE(past.max_cache_age().nanos(), 0);
 }
 
-TEST(VerdictConversion, RoleThatIsGoneHoldsNoPermissionAndNoIdentityStaysUnset) {
-  keys::Verdict verdict = AllowedVerdict();
-  verdict.identity->role = nullptr;
-  v1::VerifyResponse roleless;
-  ToProto(verdict, &roleless);
-  EXPECT_EQ(roleless.identity().permissions_size(), 0);
+TEST(VerdictConversion, NoIdentityStaysUnset) {
   v1::VerifyResponse unknown;
-  ToProto(keys::Verdict{.decision = core::Decision::kNotFound}, &unknown);
+  keys::Verdict verdict;
+  verdict.decision = core::Decision::kNotFound;
+  ToProto(verdict, &unknown);
   EXPECT_EQ(unknown.decision(), v1::DECISION_NOT_FOUND);
   EXPECT_FALSE(unknown.has_identity());
+}
+
+TEST(VerdictConversion, UsedMessageKeepsNothingOfItsFormerVerdict) {
+  keys::Verdict bare;
+  bare.decision = core::Decision::kRevoked;
+  bare.identity = keys::Identity{.organization = "beta", .kid = "FEDCBA9876543210"};
+  bare.revision = {8, {}};
+  keys::Verdict unknown;
+  unknown.decision = core::Decision::kNotFound;
+  for (const keys::Verdict& next : {bare, unknown, AllowedVerdict()}) {
+    v1::VerifyResponse used;
+    ToProto(AllowedVerdict(), &used);
+    ToProto(next, &used);
+    v1::VerifyResponse fresh;
+    ToProto(next, &fresh);
+    // Labels are a map: one of them at most, so that the bytes can be compared.
+    EXPECT_EQ(used.SerializeAsString(), fresh.SerializeAsString());
+  }
+}
+
+TEST(RevisionConversion, NumberAndTokenSayTheSame) {
+  v1::Revision first;
+  v1::Revision second;
+  v1::Revision again;
+  ToProto(kRevision, &first);
+  ToProto(core::RevisionToken{7, {'o', 't', 'h', 'e', 'r', '.', '.', '.'}}, &second);
+  ToProto(kRevision, &again);
+  EXPECT_EQ(first.number(), 7);
+  EXPECT_EQ(core::RevisionToken::Decode(first.token()), kRevision);
+  EXPECT_NE(first.token(), second.token());
+  EXPECT_EQ(first.token(), again.token());
+  ToProto(core::RevisionToken(), &again);
+  EXPECT_EQ(core::RevisionToken::Decode(again.token()), core::RevisionToken());
 }
 
 }  // namespace

@@ -82,8 +82,6 @@ TEST(CreateKeyRequest, FieldThatIsNotImplementedIsRefusedByName) {
     spoil(request);
     return NewKeyOf(request).status();
   };
-  ExpectFault(fault([](auto& r) { r.mutable_key()->add_allowed_cidrs("10.0.0.0/8"); }), "FIELD_NOT_SUPPORTED",
-              "key.allowed_cidrs");
   ExpectFault(fault([](auto& r) { r.mutable_acting_for(); }), "FIELD_NOT_SUPPORTED", "acting_for");
   ExpectFault(fault([](auto& r) { r.set_validate_only(true); }), "FIELD_NOT_SUPPORTED", "validate_only");
 }
@@ -142,9 +140,6 @@ TEST(SupportedFields, EachRpcRefusesWhatItDoesNotImplement) {
 
   v1::DeleteKeyRequest removal;
   removal.set_name(kName);
-  removal.set_wait(v1::REVOCATION_WAIT_ALL);
-  ExpectFault(KeyRemovalOf(removal).status(), "FIELD_NOT_SUPPORTED", "wait");
-  removal.clear_wait();
   removal.set_descendants(v1::DESCENDANTS_REVOKE);
   ExpectFault(KeyRemovalOf(removal).status(), "FIELD_NOT_SUPPORTED", "descendants");
   removal.clear_descendants();
@@ -167,14 +162,33 @@ TEST(SupportedFields, EachRpcRefusesWhatItDoesNotImplement) {
   ExpectFault(PageRequestOf(roles).status(), "FIELD_NOT_SUPPORTED", "acting_for");
 
   v1::VerifyRequest verify;
-  verify.mutable_client()->set_ip("::1");
-  ExpectFault(RequiredPermissionsOf(verify).status(), "FIELD_NOT_SUPPORTED", "client");
-  verify.clear_client();
-  verify.set_min_revision("x");
-  ExpectFault(RequiredPermissionsOf(verify).status(), "FIELD_NOT_SUPPORTED", "min_revision");
-  verify.clear_min_revision();
-  verify.set_fresh(true);
-  ExpectFault(RequiredPermissionsOf(verify, "requests[3].").status(), "FIELD_NOT_SUPPORTED", "requests[3].fresh");
+  Question question;
+  verify.mutable_client()->set_path("/x");
+  ExpectFault(ReadQuestion(verify, -1, question), "FIELD_NOT_SUPPORTED", "client.path");
+  verify.mutable_client()->clear_path();
+  verify.mutable_client()->set_method("GET");
+  ExpectFault(ReadQuestion(verify, -1, question), "FIELD_NOT_SUPPORTED", "client.method");
+  verify.mutable_client()->clear_method();
+  verify.mutable_client()->set_user_agent("x");
+  ExpectFault(ReadQuestion(verify, 3, question), "FIELD_NOT_SUPPORTED", "requests[3].client.user_agent");
+}
+
+TEST(CreateKeyRequest, CidrsArriveCanonicalAndTheWrongOneIsNamed) {
+  v1::CreateKeyRequest request = GoodCreate();
+  request.mutable_key()->add_allowed_cidrs("2001:DB8::/32");
+  request.mutable_key()->add_allowed_cidrs("10.1.2.3");
+  const absl::StatusOr<keys::NewKey> wanted = NewKeyOf(request);
+  ASSERT_TRUE(wanted.ok()) << wanted.status();
+  EXPECT_EQ(wanted->allowed_cidrs, (std::vector<std::string>{"10.1.2.3/32", "2001:db8::/32"}));
+  request.mutable_key()->set_allowed_cidrs(1, "10.1.2.3/8");
+  ExpectFault(NewKeyOf(request).status(), "FIELD_INVALID", "key.allowed_cidrs[1]");
+  request.mutable_key()->set_allowed_cidrs(1, "");
+  ExpectFault(NewKeyOf(request).status(), "FIELD_INVALID", "key.allowed_cidrs[1]");
+  request.mutable_key()->clear_allowed_cidrs();
+  for (int i = 0; i < 64; ++i) request.mutable_key()->add_allowed_cidrs("10.0.0." + std::to_string(2 * i));
+  EXPECT_TRUE(NewKeyOf(request).ok());
+  request.mutable_key()->add_allowed_cidrs("10.0.1.1");
+  ExpectFault(NewKeyOf(request).status(), "FIELD_INVALID", "key.allowed_cidrs");
 }
 
 TEST(UpdateMask, NamedFieldsAreWrittenAndNoOthers) {
@@ -248,6 +262,7 @@ TEST(UpdateMask, StarReplacesEverything) {
   EXPECT_EQ(edit->role, "viewer");
   EXPECT_EQ(edit->owner, "");
   EXPECT_EQ(edit->description, "");
+  EXPECT_EQ(edit->allowed_cidrs, std::vector<std::string>());
   ASSERT_TRUE(edit->labels.has_value());
   EXPECT_TRUE(edit->labels->empty());
   ASSERT_TRUE(edit->expiration.has_value());
@@ -261,8 +276,29 @@ TEST(UpdateMask, AnythingElseIsRefused) {
   }
   ExpectFault(KeyEditOf(UpdateWith({"*", "owner"})).status(), "MASK_PATH_INVALID", "update_mask");
   ExpectFault(KeyEditOf(UpdateWith({"owner", "*"})).status(), "MASK_PATH_INVALID", "update_mask");
-  ExpectFault(KeyEditOf(UpdateWith({"allowed_cidrs"})).status(), "FIELD_NOT_SUPPORTED", "key.allowed_cidrs");
   EXPECT_LT(KeyEditOf(UpdateWith({std::string(60000, 'x')})).status().message().size(), 300u);
+}
+
+TEST(UpdateMask, CidrsAreWrittenIfNamedAndThenAlsoCleared) {
+  v1::UpdateKeyRequest request = UpdateWith({"allowed_cidrs"});
+  absl::StatusOr<keys::KeyEdit> edit = KeyEditOf(request);
+  ASSERT_TRUE(edit.ok()) << edit.status();
+  ASSERT_TRUE(edit->allowed_cidrs.has_value());
+  EXPECT_TRUE(edit->allowed_cidrs->empty());
+  request.mutable_key()->add_allowed_cidrs("10.0.0.0/8");
+  request.clear_update_mask();
+  edit = KeyEditOf(request);
+  ASSERT_TRUE(edit.ok()) << edit.status();
+  EXPECT_EQ(edit->allowed_cidrs, std::vector<std::string>{"10.0.0.0/8"});
+  EXPECT_FALSE(edit->display_name.has_value());
+  request.mutable_update_mask()->add_paths("display_name");
+  request.mutable_key()->set_display_name("new");
+  edit = KeyEditOf(request);
+  ASSERT_TRUE(edit.ok()) << edit.status();
+  EXPECT_FALSE(edit->allowed_cidrs.has_value());
+  request.mutable_update_mask()->add_paths("allowed_cidrs");
+  request.mutable_key()->add_allowed_cidrs("10.0.0.0/33");
+  ExpectFault(KeyEditOf(request).status(), "FIELD_INVALID", "key.allowed_cidrs[1]");
 }
 
 TEST(UpdateMask, ValuesAreCheckedLikeThoseOfCreate) {
@@ -270,6 +306,17 @@ TEST(UpdateMask, ValuesAreCheckedLikeThoseOfCreate) {
   v1::UpdateKeyRequest request = UpdateWith({"display_name"});
   request.mutable_key()->set_display_name(std::string(101, 'a'));
   ExpectFault(KeyEditOf(request).status(), "FIELD_INVALID", "key.display_name");
+}
+
+TEST(DeleteKeyRequest, WaitIsOneOfTheKnown) {
+  v1::DeleteKeyRequest request;
+  EXPECT_EQ(RevocationWaitOf(request).value(), keys::RevocationWait::kCommitted);
+  request.set_wait(v1::REVOCATION_WAIT_SERVERS);
+  EXPECT_EQ(RevocationWaitOf(request).value(), keys::RevocationWait::kServers);
+  request.set_wait(v1::REVOCATION_WAIT_ALL);
+  EXPECT_EQ(RevocationWaitOf(request).value(), keys::RevocationWait::kAll);
+  request.set_wait(static_cast<v1::RevocationWait>(42));
+  ExpectFault(RevocationWaitOf(request).status(), "FIELD_INVALID", "wait");
 }
 
 TEST(DeleteKeyRequest, ReasonIsOneOfTheKnown) {
@@ -341,7 +388,7 @@ TEST(BatchVerifyRequest, HasOneToAHundredQuestions) {
 
 TEST(BatchVerifyRequest, FaultOfOneQuestionIsNotTheBatchs) {
   v1::BatchVerifyRequest request;
-  request.add_requests()->set_fresh(true);
+  request.add_requests()->mutable_client()->set_ip("nowhere");
   EXPECT_TRUE(CheckBatch(request).ok());
 }
 

@@ -6,23 +6,13 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <chrono>
 #include <memory>
 #include <set>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "google/rpc/error_details.pb.h"
-#include "google/rpc/status.pb.h"
-#include "grpc/health/v1/health.grpc.pb.h"
-#include "latchkey/v1/key_admin.grpc.pb.h"
-#include "latchkey/v1/key_verify.grpc.pb.h"
-#include "server/base/errors.h"
-#include "server/keys/bootstrapper.h"
-#include "server/keys/key_minter.h"
-#include "server/storage/memory/memory_key_store.h"
-#include "tests/support/fake_clock.h"
+#include "tests/unit/rpc_server_fixture.h"
 
 // The wrapper around every RPC, over a real connection, with a store in memory.
 namespace latchkey::rpc {
@@ -31,88 +21,10 @@ namespace {
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 
-constexpr auto kPatience = std::chrono::seconds(30);
-
-std::string ReasonOf(const grpc::Status& status) {
-  google::rpc::Status details;
-  google::rpc::ErrorInfo info;
-  if (!details.ParseFromString(status.error_details())) return "";
-  if (details.details().empty() || !details.details(0).UnpackTo(&info)) return "";
-  return info.reason();
-}
-
-MATCHER_P2(Fails, code, reason, "") {
-  *result_listener << "which is " << arg.error_code() << " " << ReasonOf(arg) << ": " << arg.error_message();
-  return arg.error_code() == code && ReasonOf(arg) == reason;
-}
-
-class RpcServerTest : public ::testing::Test {
+// No secret is proven but those that this server has met.
+class RpcServerTest : public RpcServerFixture {
  protected:
-  void SetUp() override {
-    keys::Bootstrapper bootstrapper(store_, minter_, "test");
-    const std::vector<keys::FirstKey> first = {
-        {"system", "operator", "owner"}, {"system", "verifier", "verifier"}, {"acme", "owner", "owner"}};
-    const absl::Status made = bootstrapper.Run(first, [this](const std::vector<keys::MintedKey>& minted) {
-      operator_key_ = std::string(minted[0].key_string.Expose());
-      verifier_key_ = std::string(minted[1].key_string.Expose());
-      acme_key_ = std::string(minted[2].key_string.Expose());
-      return absl::OkStatus();
-    });
-    ASSERT_TRUE(made.ok()) << made;
-    ASSERT_TRUE(follower_.Poll().ok());
-    const absl::StatusOr<int> port = server_.Start();
-    ASSERT_TRUE(port.ok()) << port.status();
-    port_ = *port;
-    const auto channel = grpc::CreateChannel("127.0.0.1:" + std::to_string(port_), grpc::InsecureChannelCredentials());
-    admin_ = v1::KeyAdmin::NewStub(channel);
-    verify_ = v1::KeyVerify::NewStub(channel);
-    health_ = grpc::health::v1::Health::NewStub(channel);
-  }
-
-  // A context that carries `key`, unless it is empty.
-  static std::unique_ptr<grpc::ClientContext> With(const std::string& key) {
-    auto context = std::make_unique<grpc::ClientContext>();
-    if (!key.empty()) context->AddMetadata("authorization", "Bearer " + key);
-    context->set_deadline(std::chrono::system_clock::now() + kPatience);
-    return context;
-  }
-
-  grpc::Status Verify(const std::string& caller, const std::string& key, v1::VerifyResponse* response) {
-    v1::VerifyRequest request;
-    request.set_key(key);
-    return verify_->Verify(With(caller).get(), request, response);
-  }
-
-  grpc::Status Create(const std::string& caller, const std::string& parent, const std::string& role,
-                      v1::CreateKeyResponse* response) {
-    v1::CreateKeyRequest request;
-    request.set_parent(parent);
-    request.mutable_key()->set_display_name("made");
-    request.mutable_key()->set_role(role);
-    return admin_->CreateKey(With(caller).get(), request, response);
-  }
-
-  const keys::KeyRing ring_ = keys::KeyRing::Generate();
-  ::latchkey::testing::FakeClock clock_;
-  storage::MemoryKeyStore store_{[] { return absl::FromUnixSeconds(1'900'000'000); }};
-  keys::KeyIndex index_;
-  keys::LogFollower follower_{store_, index_, clock_, {}};
-  keys::HashPool hashes_{{.workers = 2, .profile = keys::RandomKeyProfile()}, clock_};
-  keys::KeyMinter minter_{ring_, hashes_};
-  keys::KeyVerifier verifier_{store_, index_, ring_, hashes_, clock_};
-  keys::KeyRegistry keys_{store_, index_, follower_, minter_, clock_, {.server = "test"}};
-  keys::OrganizationRegistry organizations_{store_, follower_, "test"};
-  keys::RoleRegistry roles_{store_};
-  ServingState serving_;
-  RpcServer server_{{keys_, organizations_, roles_, verifier_, ring_, serving_},
-                    {.listen = "127.0.0.1:0", .hash_patience = absl::Seconds(20)}};
-  int port_ = 0;
-  std::string operator_key_;
-  std::string verifier_key_;
-  std::string acme_key_;
-  std::unique_ptr<v1::KeyAdmin::Stub> admin_;
-  std::unique_ptr<v1::KeyVerify::Stub> verify_;
-  std::unique_ptr<grpc::health::v1::Health::Stub> health_;
+  RpcServerTest() : RpcServerFixture(MemoryService::Proofs::kMemory) {}
 };
 
 TEST_F(RpcServerTest, KeyIsIssuedVerifiedRenamedAndRevoked) {
@@ -172,11 +84,11 @@ TEST_F(RpcServerTest, AnotherOrganizationsResourceIsNotFound) {
 }
 
 TEST_F(RpcServerTest, OutageIsNeitherADenialNorABadCredential) {
-  clock_.Advance(absl::Hours(1));
+  service_.clock.Advance(absl::Hours(1));
   v1::VerifyResponse verdict;
   EXPECT_THAT(Verify(verifier_key_, operator_key_, &verdict), Fails(grpc::StatusCode::UNAVAILABLE, "LEASE_EXPIRED"));
-  ASSERT_TRUE(follower_.Poll().ok());
-  store_.SetUnavailable(true);
+  ASSERT_TRUE(service_.follower.Renew().ok());
+  service_.store.SetUnavailable(true);
   v1::CreateKeyResponse created;
   EXPECT_THAT(Create(acme_key_, "organizations/acme", "viewer", &created),
               Fails(grpc::StatusCode::UNAVAILABLE, "DATABASE_UNAVAILABLE"));
@@ -186,7 +98,7 @@ TEST_F(RpcServerTest, BatchAnswersEachQuestionInOrderWhateverItsNeighbours) {
   v1::BatchVerifyRequest request;
   request.add_requests()->set_key(operator_key_);  // Not proven yet: goes through Argon2.
   request.add_requests()->set_key("garbage");
-  request.add_requests()->set_fresh(true);
+  request.add_requests()->mutable_client()->set_ip("nowhere");
   v1::VerifyRequest* lacking = request.add_requests();
   lacking->set_key(verifier_key_);
   lacking->add_required_permissions("app.read");
@@ -201,14 +113,16 @@ TEST_F(RpcServerTest, BatchAnswersEachQuestionInOrderWhateverItsNeighbours) {
   google::rpc::BadRequest bad_request;
   ASSERT_EQ(response.results(2).error().details_size(), 2);
   ASSERT_TRUE(response.results(2).error().details(1).UnpackTo(&bad_request));
-  EXPECT_EQ(bad_request.field_violations(0).field(), "requests[2].fresh");
+  EXPECT_EQ(bad_request.field_violations(0).field(), "requests[2].client.ip");
   EXPECT_EQ(response.results(3).response().decision(), v1::DECISION_PERMISSION_DENIED);
   EXPECT_EQ(response.results(4).response().identity().organization(), "acme");
 }
 
 TEST_F(RpcServerTest, CallThatWouldWaitTooLongForAHashIsRefusedAtOnceWithARetryTime) {
-  RpcServer impatient({keys_, organizations_, roles_, verifier_, ring_, serving_},
-                      {.listen = "127.0.0.1:0", .hash_patience = absl::ZeroDuration()});
+  keys::Prover prover(service_.store, service_.index, service_.ring, service_.hashes, service_.clock,
+                      {.patience = absl::ZeroDuration(), .shared = false});
+  keys::KeyVerifier verifier(service_.index, service_.ring, prover, service_.clock);
+  RpcServer impatient(Domain(verifier), {.listen = "127.0.0.1:0"});
   const absl::StatusOr<int> port = impatient.Start();
   ASSERT_TRUE(port.ok()) << port.status();
   const auto channel = grpc::CreateChannel("127.0.0.1:" + std::to_string(*port), grpc::InsecureChannelCredentials());
@@ -217,7 +131,7 @@ TEST_F(RpcServerTest, CallThatWouldWaitTooLongForAHashIsRefusedAtOnceWithARetryT
   request.set_key(acme_key_);
   v1::VerifyResponse verdict;
   // The caller's own key is not proven yet.
-  const grpc::Status refused = verify->Verify(With(verifier_key_).get(), request, &verdict);
+  const grpc::Status refused = verify->Verify(With(operator_key_).get(), request, &verdict);
   EXPECT_THAT(refused, Fails(grpc::StatusCode::RESOURCE_EXHAUSTED, "HASH_POOL_FULL"));
   google::rpc::Status details;
   google::rpc::RetryInfo retry;
@@ -225,11 +139,11 @@ TEST_F(RpcServerTest, CallThatWouldWaitTooLongForAHashIsRefusedAtOnceWithARetryT
   ASSERT_EQ(details.details_size(), 2);
   EXPECT_TRUE(details.details(1).UnpackTo(&retry));
   // Once it is, only the key in question waits.
-  ASSERT_TRUE(Verify(verifier_key_, "x", &verdict).ok());
-  EXPECT_THAT(verify->Verify(With(verifier_key_).get(), request, &verdict),
+  ASSERT_TRUE(Verify(operator_key_, "x", &verdict).ok());
+  EXPECT_THAT(verify->Verify(With(operator_key_).get(), request, &verdict),
               Fails(grpc::StatusCode::RESOURCE_EXHAUSTED, "HASH_POOL_FULL"));
-  request.set_key(verifier_key_);
-  EXPECT_TRUE(verify->Verify(With(verifier_key_).get(), request, &verdict).ok());
+  request.set_key(operator_key_);
+  EXPECT_TRUE(verify->Verify(With(operator_key_).get(), request, &verdict).ok());
 }
 
 TEST_F(RpcServerTest, ManyUnprovenCallsAtOnceAreEachAnsweredOnce) {
@@ -334,8 +248,7 @@ TEST_F(RpcServerTest, CompressedRequestIsRefusedBeforeItIsInflated) {
 }
 
 TEST_F(RpcServerTest, SecondServerOnThePortIsRefusedWithOneLine) {
-  RpcServer second({keys_, organizations_, roles_, verifier_, ring_, serving_},
-                   {.listen = "127.0.0.1:" + std::to_string(port_)});
+  RpcServer second(Domain(service_.verifier), {.listen = "127.0.0.1:" + std::to_string(port_)});
   const absl::StatusOr<int> started = second.Start();
   EXPECT_EQ(started.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(started.status().message()), ::testing::HasSubstr(std::to_string(port_)));

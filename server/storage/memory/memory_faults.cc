@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "server/keys/change_codec.h"
 #include "server/storage/memory/memory_key_store.h"
 
@@ -18,8 +20,10 @@ void MemoryKeyStore::DropNewestRows(int count) {
   for (; count > 0 && log_.size() > 1; --count) {
     undo_.back()();
     undo_.pop_back();
+    row_kids_.pop_back();
     log_.pop_back();
   }
+  oldest_ = std::min(oldest_, log_.back().rev);
 }
 
 void MemoryKeyStore::ReplaceChain() {
@@ -29,6 +33,22 @@ void MemoryKeyStore::ReplaceChain() {
   for (size_t i = 1; i < log_.size(); ++i) {
     log_[i].chain = keys::ChainOf(log_[i - 1].chain, log_[i].rev, log_[i].at, log_[i].body);
   }
+}
+
+void MemoryKeyStore::ForgetReplicas() {
+  const std::lock_guard lock(mutex_);
+  replicas_.clear();
+}
+
+void MemoryKeyStore::ForgetRowsBelow(int64_t oldest) {
+  const std::lock_guard lock(mutex_);
+  oldest_ = std::min(std::max(oldest_, oldest), log_.back().rev);
+}
+
+int64_t MemoryKeyStore::UseCount(const std::string& kid, int32_t version, absl::Time hour, int decision) const {
+  const std::lock_guard lock(mutex_);
+  const auto it = use_hours_.find({kid, version, hour, decision});
+  return it == use_hours_.end() ? 0 : it->second;
 }
 
 }  // namespace latchkey::storage

@@ -19,11 +19,13 @@ void Cut(absl::Time& time) {
 }
 
 keys::KeyRecord Cut(keys::KeyRecord key) {
+  key.last_used_at = absl::InfinitePast();  // Usage is kept elsewhere.
   for (absl::Time* time : {&key.created_at, &key.updated_at, &key.expires_at, &key.deleted_at, &key.purge_at})
     Cut(*time);
   for (keys::SecretVersion& version : key.versions) {
     Cut(version.created_at);
     Cut(version.expires_at);
+    version.last_used_at = absl::InfinitePast();
   }
   return key;
 }
@@ -42,6 +44,13 @@ std::function<void()> Restore(Map& map, const Key& key) {
   return [&map, key, before = it->second] { map[key] = before; };
 }
 
+bool IsAllowed(const keys::Settings& settings) {
+  const auto allowed = [](absl::Duration bound) {
+    return bound >= keys::kShortestBound && bound <= keys::kLongestBound;
+  };
+  return allowed(settings.bound) && allowed(settings.previous_bound);
+}
+
 bool IsLiveOwner(const keys::KeyRecord& key) {
   return key.role == keys::kOwnerRole && !key.deleted() && key.expires_at == keys::Never();
 }
@@ -49,8 +58,7 @@ bool IsLiveOwner(const keys::KeyRecord& key) {
 }  // namespace
 
 MemoryKeyStore::MemoryKeyStore(std::function<absl::Time()> clock) : clock_(std::move(clock)) {
-  absl::Time now = clock_();
-  Cut(now);
+  const absl::Time now = Now();
   keys::OrganizationRecord system;
   system.id = std::string(core::kSystemOrganization);
   system.display_name = "System";
@@ -58,12 +66,19 @@ MemoryKeyStore::MemoryKeyStore(std::function<absl::Time()> clock) : clock_(std::
   state_.organizations.emplace(system.id, system);
   log_.push_back(keys::LogRow{.rev = 0, .at = now, .body = "", .chain = RandomChain()});
   undo_.emplace_back();
+  row_kids_.emplace_back();
+}
+
+absl::Time MemoryKeyStore::Now() const {
+  absl::Time now = clock_();
+  Cut(now);
+  return now;
 }
 
 LockedState MemoryKeyStore::Look(const LockPlan& plan) const {
   LockedState seen;
-  seen.now = clock_();
-  Cut(seen.now);
+  seen.now = Now();
+  seen.settings = state_.settings;
   std::set<RoleId> roles(plan.roles.begin(), plan.roles.end());
   for (const std::string& kid : plan.kids) {
     const auto it = state_.keys.find(kid);
@@ -106,7 +121,14 @@ absl::Status MemoryKeyStore::Check(const LockPlan& plan, const LockedState& seen
   for (const auto& [id, organization] : state_.organizations) organizations.insert(id);
   for (const keys::KeyRecord& child : seen.children) keys.insert(child.kid);
   for (const auto& [kid, key] : seen.keys) keys.insert(kid);
+  keys::Settings settings = state_.settings;
   for (const keys::Change& change : mutation.changes) {
+    if (change.settings) {
+      if (!IsAllowed(*change.settings)) return errors::Internal("storage: settings outside their limits");
+      if (change.settings->previous_bound < settings.bound) return errors::Contended();
+      settings = *change.settings;
+      continue;
+    }
     const bool belongs = change.organization.has_value() ||
                          (change.key && organizations.contains(change.key->organization)) ||
                          (change.role && organizations.contains(change.role->organization));
@@ -132,8 +154,7 @@ absl::Status MemoryKeyStore::Check(const LockPlan& plan, const LockedState& seen
 keys::LogRow MemoryKeyStore::Append(const std::string& body) {
   keys::LogRow row;
   row.rev = static_cast<int64_t>(log_.size());
-  row.at = clock_();
-  Cut(row.at);
+  row.at = Now();
   row.body = body;
   row.chain = keys::ChainOf(log_.back().chain, row.rev, row.at, body);
   log_.push_back(row);
@@ -149,6 +170,12 @@ std::function<void()> MemoryKeyStore::Apply(const keys::Change& change, int64_t 
     organization.revision = revision;
     state_.organizations[id] = std::move(organization);
     return undo;
+  }
+  if (change.settings) {
+    const keys::Settings before = state_.settings;
+    state_.settings = *change.settings;
+    Cut(state_.settings.changed_at);
+    return [this, before] { state_.settings = before; };
   }
   if (change.role) {
     const RoleId id(change.role->organization, change.role->id);
@@ -168,19 +195,25 @@ std::function<void()> MemoryKeyStore::Apply(const keys::Change& change, int64_t 
   key.revision = revision;
   std::sort(key.versions.begin(), key.versions.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
   auto undo = [this, key_undo = Restore(state_.keys, key.kid), secrets_undo = Restore(state_.secrets, key.kid),
-               owner_ever = state_.owner_ever] {
+               proofs_undo = Restore(state_.proofs, key.kid), owner_ever = state_.owner_ever] {
     key_undo();
     secrets_undo();
+    proofs_undo();
     state_.owner_ever = owner_ever;
   };
   auto& secrets = state_.secrets[key.kid];
+  auto& proofs = state_.proofs[key.kid];
   if (change.new_secret) {
     const keys::NewSecret& secret = *change.new_secret;
-    secrets[secret.version] = keys::StoredSecret{secret.version, secret.hash, secret.pepper_id};
+    secrets[secret.version] = keys::StoredSecret{secret.version, secret.hash, secret.pepper_id, {}};
+    proofs.erase(secret.version);  // Of the secret before, which it must not outlive.
+    if (secret.proof) proofs[secret.version] = secret.proof;
   }
-  std::erase_if(secrets, [&](const auto& item) {
+  const auto is_gone = [&](const auto& item) {
     return std::none_of(key.versions.begin(), key.versions.end(), [&](const auto& v) { return v.id == item.first; });
-  });
+  };
+  std::erase_if(secrets, is_gone);
+  std::erase_if(proofs, is_gone);
   if (key.organization == core::kSystemOrganization && key.role == keys::kOwnerRole) state_.owner_ever = true;
   const std::string kid = key.kid;
   state_.keys[kid] = std::move(key);
@@ -209,6 +242,7 @@ absl::StatusOr<Committed> MemoryKeyStore::Commit(const LockPlan& plan, Decide de
       };
     }
     undo_.push_back(std::move(undo));
+    row_kids_.push_back(change.key ? change.key->kid : "");
     committed.rows.push_back(row);
   }
   if (std::exchange(lose_reply_, false)) return errors::OutcomeUnknown();

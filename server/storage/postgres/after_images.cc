@@ -29,19 +29,31 @@ void WriteVersions(Connection& connection, const keys::KeyRecord& key) {
   connection.Run("drop_versions", key.kid, ArrayText(ids));
 }
 
+// A proof of the secret that the version had before must not outlive it.
+void WriteProof(Connection& connection, const std::string& kid, const keys::NewSecret& secret) {
+  if (!secret.proof) {
+    connection.Run("drop_proof", kid, secret.version);
+    return;
+  }
+  const std::string_view digest(secret.proof.digest.data(), secret.proof.digest.size());
+  connection.Run("put_proof", kid, secret.version, Text(std::string(1, secret.proof.generation)), HexText(digest));
+}
+
 void WriteKey(Connection& connection, const keys::KeyRecord& key, const std::optional<keys::NewSecret>& secret,
               bool known) {
   MustChangeOne(connection.Run(known ? "update_key" : "insert_key", Text(key.organization), Text(key.kid),
                                Text(key.display_name), Text(key.description), Text(key.role), Text(key.owner),
                                LabelsText(key.labels), Text(key.key_hint), Text(key.creator), Text(key.creator_kid),
                                TimeText(key.created_at), TimeText(key.updated_at), TimeText(key.expires_at),
-                               TimeText(key.deleted_at), TimeText(key.purge_at), static_cast<int>(key.delete_reason)));
+                               TimeText(key.deleted_at), TimeText(key.purge_at), static_cast<int>(key.delete_reason),
+                               ArrayText(key.allowed_cidrs)));
   WriteVersions(connection, key);
   if (!secret.has_value()) return;
   if (connection.Run("put_hash", key.kid, secret->version, Text(secret->hash), Text(secret->pepper_id))
           .affected_rows() != 1) {
     throw std::logic_error("a new secret whose version the key does not have");
   }
+  WriteProof(connection, key.kid, *secret);
 }
 
 void WriteOrganization(Connection& connection, const keys::OrganizationRecord& organization, bool known) {
@@ -58,6 +70,15 @@ void WriteRole(Connection& connection, const keys::RoleRecord& role) {
   connection.Run("put_role", Text(role.organization), Text(role.id), Text(role.display_name), Text(role.description),
                  Text(role.documentation_uri), ArrayText(role.permissions), TimeText(role.created_at),
                  TimeText(role.updated_at));
+}
+
+void WriteSettings(Connection& connection, const keys::Settings& settings) {
+  // The table refuses the same; but first it would be asked whether the previous bound is right.
+  for (const absl::Duration bound : {settings.bound, settings.previous_bound}) {
+    if (bound < keys::kShortestBound || bound > keys::kLongestBound) throw std::logic_error("a bound out of bounds");
+  }
+  MustChangeOne(connection.Run("put_settings", absl::ToInt64Microseconds(settings.bound),
+                               absl::ToInt64Microseconds(settings.previous_bound), TimeText(settings.changed_at)));
 }
 
 bool IsSystemOwner(const keys::KeyRecord& key) {
@@ -93,6 +114,8 @@ void WriteAfterImages(Connection& connection, const LockPlan& plan, const Locked
       WriteOrganization(connection, *change.organization, known);
     } else if (change.role.has_value()) {
       WriteRole(connection, *change.role);
+    } else if (change.settings.has_value()) {
+      WriteSettings(connection, *change.settings);
     } else {
       throw std::logic_error("a change of nothing");
     }
@@ -112,8 +135,10 @@ std::string AppendCall(const Connection& connection, const Mutation& mutation) {
       add("key", change.key->organization, change.key->kid);
     } else if (change.organization.has_value()) {
       add("organization", "", change.organization->id);
-    } else {
+    } else if (change.role.has_value()) {
       add("role", change.role->organization, change.role->id);
+    } else {
+      add("settings", "", "");
     }
   }
   const auto array = [](const std::vector<std::string>& items) {

@@ -1,9 +1,11 @@
 #include "server/storage/postgres/connection.h"
 
+#include <libpq-fe.h>
 #include <poll.h>
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -53,6 +55,27 @@ std::string SessionSql(const SessionSettings& settings) {
 
 }  // namespace
 
+// A connection whose libpq handle can be had: pqxx itself has no COPY of a query.
+class Connection::Session final : public pqxx::connection_base {
+ public:
+  explicit Session(const std::string& connection_string)
+      : pqxx::connection_base(policy_), options_(connection_string), policy_(options_) {
+    init();
+  }
+  ~Session() noexcept { close(); }
+  PGconn* handle() const { return policy_.handle_; }
+
+ private:
+  class Policy final : public pqxx::connect_direct {
+   public:
+    using pqxx::connect_direct::connect_direct;
+    handle do_startconnect(handle old) override { return handle_ = pqxx::connect_direct::do_startconnect(old); }
+    PGconn* handle_ = nullptr;
+  };
+  const std::string options_;
+  Policy policy_;
+};
+
 // Counts instead of printing to stderr, pqxx's default.
 class Connection::Notices final : public pqxx::errorhandler {
  public:
@@ -68,7 +91,7 @@ class Connection::Notices final : public pqxx::errorhandler {
 
 Connection::Connection(const std::string& connection_string, const SessionSettings& settings, Watchdog* dog)
     : dog_(dog),
-      connection_(std::make_unique<pqxx::connection>(WithDefaults(connection_string, settings))),
+      connection_(std::make_unique<Session>(WithDefaults(connection_string, settings))),
       socket_(connection_->sock()) {
   if (socket_.get() < 0) throw pqxx::broken_connection("no descriptor to watch it by");
 #pragma GCC diagnostic push
@@ -90,6 +113,40 @@ pqxx::result Connection::Exec(const std::string& sql) {
   const Watchdog::Watch watch(dog_, socket_.get());
   return session_->exec(sql);
 }
+
+void Connection::CopyOut(const std::string& sql, absl::FunctionRef<void(std::string_view)> take) {
+  // A watch has as long as a statement; one for a thousand rows costs nothing.
+  constexpr int kRowsAWatch = 1000;
+  PGconn* const handle = connection_->handle();
+  const auto fail = [&](const PGresult* result) {
+    const char* const state = result == nullptr ? nullptr : PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const std::string code = state == nullptr ? "" : state;
+    if (PQstatus(handle) != CONNECTION_OK) throw pqxx::broken_connection("broken while copying");
+    throw pqxx::sql_error("copying failed", "", code.c_str());
+  };
+  using Result = std::unique_ptr<PGresult, decltype(&PQclear)>;
+  std::optional<Watchdog::Watch> watch;
+  watch.emplace(dog_, socket_.get());
+  if (const Result started(PQexec(handle, sql.c_str()), &PQclear); PQresultStatus(started.get()) != PGRES_COPY_OUT) {
+    fail(started.get());
+  }
+  int size = 0;
+  char* buffer = nullptr;
+  for (int rows = 1; (size = PQgetCopyData(handle, &buffer, /*async=*/0)) > 0; ++rows) {
+    const std::unique_ptr<char, decltype(&PQfreemem)> message(buffer, &PQfreemem);
+    take({buffer, static_cast<size_t>(size)});
+    if (rows % kRowsAWatch == 0) {
+      watch.reset();
+      watch.emplace(dog_, socket_.get());
+    }
+  }
+  if (size == -2) fail(nullptr);
+  while (const Result end = Result(PQgetResult(handle), &PQclear)) {
+    if (PQresultStatus(end.get()) != PGRES_COMMAND_OK) fail(end.get());
+  }
+}
+
+std::string Connection::Quote(const std::string& text) const { return connection_->quote(text); }
 
 bool Connection::open() const { return connection_->is_open(); }
 

@@ -3,8 +3,10 @@
 #include <memory>
 #include <pqxx/pqxx>
 #include <string>
+#include <string_view>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/time/time.h"
 #include "server/storage/postgres/watchdog.h"
 
@@ -38,8 +40,13 @@ class Connection {
     return session_->exec_prepared(statement, std::forward<Arguments>(arguments)...);
   }
 
+  // Runs "COPY (…) TO STDOUT (FORMAT binary)" and hands out its messages as they come: a header before the first row,
+  // then a row each, then the end (see copy_reader.h). Pieces are good during the call only. If `take` throws, the rest
+  // still has to be read: drop the session instead.
+  void CopyOut(const std::string& sql, absl::FunctionRef<void(std::string_view message)> take);
+
   // `text` as a quoted SQL literal.
-  std::string Quote(const std::string& text) const { return connection_->quote(text); }
+  std::string Quote(const std::string& text) const;
 
   // False once it is broken. Talks to nobody.
   bool open() const;
@@ -54,8 +61,9 @@ class Connection {
 
  private:
   class Notices;
+  class Session;
   Watchdog* const dog_;
-  std::unique_ptr<pqxx::connection> connection_;
+  std::unique_ptr<Session> connection_;
   const SocketCopy socket_;
   std::unique_ptr<Notices> notices_;
   std::unique_ptr<pqxx::nontransaction> session_;

@@ -33,12 +33,44 @@ absl::Status PostgresKeyStore::OnConnection(const char* what, absl::FunctionRef<
     if (!lease) return errors::DatabaseUnavailable();
     try {
       job(*lease);
+      // A later commit goes by what its session has been warned of.
+      if (lease->warned_of_replication()) lease.Drop();
       return absl::OkStatus();
     } catch (...) {
       const SqlFailure failure = postgres::FailureOf(std::current_exception(), lease->open());
       if (!lease->Reset()) lease.Drop();
       const bool broken = !lease->open();
       if (failure.kind != SqlFailure::Kind::kUnavailable || !broken || lease.fresh()) return failure.ToStatus(what);
+    }
+  }
+}
+
+absl::Status PostgresKeyStore::InTransaction(const char* what, absl::FunctionRef<void(postgres::Connection&)> job) {
+  constexpr int kRetries = 3;
+  bool fresh = false;
+  for (int retries = 0;;) {
+    ConnectionPool::Lease lease = pool_->Borrow(fresh);
+    if (!lease) return errors::DatabaseUnavailable();
+    bool committing = false;
+    try {
+      lease->Exec("BEGIN");
+      job(*lease);
+      const int notices_before = lease->notices();
+      committing = true;
+      lease->Exec("COMMIT");
+      if (lease->notices() == notices_before) return absl::OkStatus();
+      lease.Drop();
+      return errors::OutcomeUnknown();
+    } catch (...) {
+      const SqlFailure failure = postgres::FailureOf(std::current_exception(), lease->open());
+      if (!lease->Reset()) lease.Drop();
+      const bool broken = !lease->open();
+      if (committing && broken) return errors::OutcomeUnknown();
+      const bool contended =
+          failure.kind == SqlFailure::Kind::kContended || failure.kind == SqlFailure::Kind::kDuplicate;
+      if (contended && retries++ < kRetries) continue;
+      if (!broken || lease.fresh()) return failure.ToStatus(what);
+      fresh = true;
     }
   }
 }

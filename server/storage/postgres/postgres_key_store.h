@@ -37,8 +37,16 @@ class PostgresKeyStore final : public KeyStore {
   ~PostgresKeyStore() override;
 
   absl::StatusOr<Committed> Commit(const LockPlan& plan, Decide decide) override;
-  absl::StatusOr<Snapshot> LoadSnapshot() override;
+  absl::StatusOr<SnapshotHead> LoadSnapshot(SnapshotSink& sink) override;
   absl::StatusOr<LogPage> ReadLog(int64_t cursor, int limit) override;
+  absl::StatusOr<std::optional<std::string>> ReadChain(int64_t revision) override;
+  absl::Status EnterReplica(const std::string& replica, const std::string& doorbell) override;
+  absl::Status LeaveReplica(const std::string& replica) override;
+  absl::StatusOr<LogPage> RenewLease(const Beat& beat, int64_t cursor, int limit) override;
+  absl::StatusOr<std::vector<Replica>> ReadReplicas() override;
+  absl::StatusOr<keys::Settings> ReadSettings() override;
+  absl::Status PutProofs(std::vector<keys::KeyProof> proofs) override;
+  absl::Status AddUses(std::vector<Use> uses, std::vector<UseReport> reports) override;
   absl::StatusOr<std::optional<keys::KeyRecord>> ReadKey(const std::string& kid) override;
   absl::StatusOr<std::optional<keys::OrganizationRecord>> ReadOrganization(const std::string& id) override;
   absl::StatusOr<std::vector<keys::KeyRecord>> ListKeys(const KeyQuery& query) override;
@@ -54,6 +62,9 @@ class PostgresKeyStore final : public KeyStore {
   // Runs `job`, which may be repeated without harm, on a borrowed session: once more on a fresh one if that broke.
   // Exceptions end here. `what` names it in an INTERNAL error.
   absl::Status OnConnection(const char* what, absl::FunctionRef<void(postgres::Connection&)> job);
+  // Runs `job` in a transaction of its own, which is repeated after contention (three times) or if an old session broke
+  // before COMMIT was sent, never after that: OUTCOME_UNKNOWN.
+  absl::Status InTransaction(const char* what, absl::FunctionRef<void(postgres::Connection&)> job);
 
   const PostgresOptions options_;
   const std::unique_ptr<postgres::ConnectionPool> pool_;

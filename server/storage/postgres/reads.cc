@@ -1,9 +1,7 @@
-#include <algorithm>
-
 #include "server/storage/postgres/connection.h"
 #include "server/storage/postgres/postgres_key_store.h"
 #include "server/storage/postgres/rows.h"
-#include "server/storage/postgres/statements.h"
+#include "server/storage/postgres/snapshot.h"
 
 namespace latchkey::storage {
 
@@ -11,71 +9,36 @@ using postgres::Connection;
 
 namespace {
 
-// Rows a FETCH: a snapshot of a million keys must not be in memory twice.
-constexpr char kNextKeys[] = "FETCH FORWARD 5000 FROM all_keys";
-
-keys::LogPosition PositionFrom(const pqxx::row& row) {
-  return {row[0].as<int64_t>(), postgres::ParseBytes(row[1].c_str())};
-}
-
-Snapshot SnapshotOn(Connection& connection) {
-  Snapshot snapshot;
-  connection.Exec("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
-  const pqxx::result head = connection.Run("read_head");
-  snapshot.position = PositionFrom(head.at(0));
-  snapshot.now = postgres::ParseTime(head.at(0)[2].c_str());
-  for (const auto& row :
-       connection.Exec("SELECT " LATCHKEY_ORGANIZATION_COLUMNS " FROM organizations o ORDER BY o.id")) {
-    snapshot.organizations.push_back(postgres::OrganizationFrom(row));
-  }
-  for (const auto& row :
-       connection.Exec("SELECT " LATCHKEY_ROLE_COLUMNS " FROM roles r ORDER BY r.organization, r.id")) {
-    snapshot.roles.push_back(postgres::RoleFrom(row));
-  }
-  connection.Exec("DECLARE all_keys NO SCROLL CURSOR FOR SELECT " LATCHKEY_KEY_COLUMNS " FROM keys k");
-  for (pqxx::result page = connection.Exec(kNextKeys); !page.empty(); page = connection.Exec(kNextKeys)) {
-    for (const auto& row : page) snapshot.keys.push_back(postgres::KeyFrom(row));
-  }
-  connection.Exec("COMMIT");
-  return snapshot;
-}
-
 std::vector<keys::KeyRecord> KeysFrom(const pqxx::result& result) {
   std::vector<keys::KeyRecord> keys;
-  for (const auto& row : result) keys.push_back(postgres::KeyFrom(row));
+  for (const auto& row : result) keys.push_back(postgres::UsedKeyFrom(row));
   return keys;
 }
 
 }  // namespace
 
-absl::StatusOr<Snapshot> PostgresKeyStore::LoadSnapshot() {
-  Snapshot snapshot;
-  const absl::Status status =
-      OnConnection("loading a snapshot", [&](Connection& connection) { snapshot = SnapshotOn(connection); });
+absl::StatusOr<SnapshotHead> PostgresKeyStore::LoadSnapshot(SnapshotSink& sink) {
+  SnapshotHead head;
+  const absl::Status status = OnConnection(
+      "loading a snapshot", [&](Connection& connection) { head = postgres::LoadSnapshotOn(connection, sink); });
   if (!status.ok()) return status;
-  return snapshot;
+  return head;
 }
 
-absl::StatusOr<LogPage> PostgresKeyStore::ReadLog(int64_t cursor, int limit) {
-  LogPage page;
-  const absl::Status status = OnConnection("reading the log", [&](Connection& connection) {
-    page = LogPage();
-    const pqxx::result result = connection.Run("read_log", cursor, limit);
-    page.head = result.at(0)[0].as<int64_t>();
-    page.now = postgres::ParseTime(result.at(0)[1].c_str());
-    for (const auto& row : result) {
-      if (!row[2].is_null()) page.rows.push_back(postgres::LogRowFrom(row, 2));
-    }
+absl::StatusOr<keys::Settings> PostgresKeyStore::ReadSettings() {
+  keys::Settings settings;
+  const absl::Status status = OnConnection("reading the settings", [&](Connection& connection) {
+    settings = postgres::SettingsFrom(connection.Run("read_settings").at(0), 0);
   });
   if (!status.ok()) return status;
-  return page;
+  return settings;
 }
 
 absl::StatusOr<std::optional<keys::KeyRecord>> PostgresKeyStore::ReadKey(const std::string& kid) {
   std::optional<keys::KeyRecord> key;
   const absl::Status status = OnConnection("reading a key", [&](Connection& connection) {
     const pqxx::result result = connection.Run("read_key", postgres::Text(kid));
-    key = result.empty() ? std::nullopt : std::optional(postgres::KeyFrom(result[0]));
+    key = result.empty() ? std::nullopt : std::optional(postgres::UsedKeyFrom(result[0]));
   });
   if (!status.ok()) return status;
   return key;
@@ -133,7 +96,11 @@ absl::StatusOr<std::vector<keys::StoredSecret>> PostgresKeyStore::ReadSecrets(co
   const absl::Status status = OnConnection("reading secrets", [&](Connection& connection) {
     secrets.clear();
     for (const auto& row : connection.Run("read_secrets", postgres::Text(kid))) {
-      secrets.push_back({row[0].as<int32_t>(), row[1].as<std::string>(), row[2].as<std::string>()});
+      keys::StoredSecret& secret = secrets.emplace_back();
+      secret.version = row[0].as<int32_t>();
+      secret.hash = row[1].as<std::string>();
+      secret.pepper_id = row[2].as<std::string>();
+      if (!row[3].is_null()) secret.proof = postgres::ProofFrom(row[3].c_str(), postgres::ParseBytes(row[4].c_str()));
     }
   });
   if (!status.ok()) return status;

@@ -1,5 +1,6 @@
 #include "server/storage/postgres/rows.h"
 
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
@@ -41,6 +42,19 @@ std::vector<keys::SecretVersion> VersionsFrom(const pqxx::field& field) {
     versions.push_back(version);
   }
   return versions;
+}
+
+// "version,last use;…".
+std::vector<std::pair<int32_t, absl::Time>> UsesFrom(const pqxx::field& field) {
+  std::vector<std::pair<int32_t, absl::Time>> uses;
+  if (field.is_null()) return uses;
+  for (const absl::string_view item : absl::StrSplit(field.c_str(), ';')) {
+    const std::vector<std::string> parts = absl::StrSplit(item, ',');
+    int32_t version = 0;
+    if (parts.size() != 2 || !absl::SimpleAtoi(parts[0], &version)) throw std::invalid_argument("not a use");
+    uses.emplace_back(version, ParseTime(parts[1]));
+  }
+  return uses;
 }
 
 }  // namespace
@@ -126,6 +140,21 @@ keys::KeyRecord KeyFrom(const pqxx::row& row) {
   key.delete_reason = static_cast<keys::DeleteReason>(row[15].as<int>());
   key.revision = row[16].as<int64_t>();
   key.versions = VersionsFrom(row[17]);
+  if (const std::string_view cidrs = View(row[18]); cidrs != "[]") {
+    key.allowed_cidrs = nlohmann::json::parse(cidrs).get<std::vector<std::string>>();
+  }
+  return key;
+}
+
+keys::KeyRecord UsedKeyFrom(const pqxx::row& row) {
+  keys::KeyRecord key = KeyFrom(row);
+  for (const auto& [version_id, used_at] : UsesFrom(row[19])) {
+    // Versions that are gone count for the key.
+    key.last_used_at = std::max(key.last_used_at, used_at);
+    for (keys::SecretVersion& version : key.versions) {
+      if (version.id == version_id) version.last_used_at = used_at;
+    }
+  }
   return key;
 }
 
@@ -161,6 +190,22 @@ keys::LogRow LogRowFrom(const pqxx::row& row, int first) {
   log.body = ParseBytes(View(row[first + 2]));
   log.chain = ParseBytes(View(row[first + 3]));
   return log;
+}
+
+keys::Settings SettingsFrom(const pqxx::row& row, int first) {
+  keys::Settings settings;
+  settings.bound = absl::Microseconds(row[first].as<int64_t>());
+  settings.previous_bound = absl::Microseconds(row[first + 1].as<int64_t>());
+  settings.changed_at = Time(row[first + 2]);
+  return settings;
+}
+
+keys::Proof ProofFrom(std::string_view generation, std::string_view digest) {
+  keys::Proof proof;
+  if (generation.size() != 1 || digest.size() != proof.digest.size()) throw std::invalid_argument("not a proof");
+  proof.generation = generation[0];
+  std::copy(digest.begin(), digest.end(), proof.digest.begin());
+  return proof;
 }
 
 }  // namespace latchkey::storage::postgres

@@ -28,9 +28,14 @@ std::string LabelsText(const std::map<std::string, std::string>& labels);
 
 // Rows with the columns of statements.h.
 keys::KeyRecord KeyFrom(const pqxx::row& row);
+keys::KeyRecord UsedKeyFrom(const pqxx::row& row);  // With LATCHKEY_KEY_USE.
 keys::RoleRecord RoleFrom(const pqxx::row& row);
 keys::OrganizationRecord OrganizationFrom(const pqxx::row& row);
 // rev, at, body, chain from column `first` on.
 keys::LogRow LogRowFrom(const pqxx::row& row, int first);
+// LATCHKEY_SETTINGS_COLUMNS from column `first` on.
+keys::Settings SettingsFrom(const pqxx::row& row, int first);
+// From a generation of one character and the 16 bytes of a digest.
+keys::Proof ProofFrom(std::string_view generation, std::string_view digest);
 
 }  // namespace latchkey::storage::postgres

@@ -2,6 +2,13 @@
 
 namespace latchkey::storage::postgres {
 
+// One statement is one snapshot: head, settings, rows and proofs agree. $1 = the cursor, $2 = the limit.
+#define LOG_PAGE                                                                                                \
+  "h.rev, (SELECT min(rev) FROM change_log), (SELECT clock_timestamp()), " LATCHKEY_SETTINGS_COLUMNS            \
+  ", c.rev, c.at, c.body, c.chain, c.kid, (SELECT string_agg(p.version || ',' || p.generation::text || ',' || " \
+  "encode(p.digest, 'hex'), ';') FROM proofs p WHERE p.kid = c.kid) FROM log_head h CROSS JOIN settings s "     \
+  "LEFT JOIN LATERAL (SELECT * FROM change_log l WHERE l.rev >= $1 ORDER BY l.rev LIMIT $2) c ON true ORDER BY c.rev"
+
 const std::vector<Statement>& Statements() {
   static const auto* const statements = new std::vector<Statement>{
       // --- A place in the queue for each key. Row locks have none: whoever comes just as one is released takes it from
@@ -30,21 +37,26 @@ const std::vector<Statement>& Statements() {
        "SELECT clock_timestamp(), EXISTS (SELECT 1 FROM milestones WHERE name = 'system_owner'), "
        "(SELECT name FROM request_ids WHERE scope = $1 AND request_id = $2), "
        "CASE WHEN $3::boolean THEN (SELECT count(*) FROM keys k WHERE k.organization = $4 AND k.role = 'owner' AND "
-       "k.deleted_at = 'infinity' AND k.expires_at = 'infinity' AND k.kid <> ALL($5::text[])) ELSE 0 END"},
+       "k.deleted_at = 'infinity' AND k.expires_at = 'infinity' AND k.kid <> ALL($5::text[])) ELSE 0 "
+       "END, " LATCHKEY_SETTINGS_COLUMNS " FROM settings s"},
 
       // --- After-images.
       {"insert_key",
        "INSERT INTO keys (organization, kid, display_name, description, role, owner, labels, key_hint, creator, "
-       "creator_kid, created_at, updated_at, expires_at, deleted_at, purge_at, delete_reason) "
-       "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"},
+       "creator_kid, created_at, updated_at, expires_at, deleted_at, purge_at, delete_reason, "
+       "allowed_cidrs) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17::text[])"},
       {"update_key",
        "UPDATE keys SET organization = $1, display_name = $3, description = $4, role = $5, owner = $6, labels = $7, "
        "key_hint = $8, creator = $9, creator_kid = $10, created_at = $11, updated_at = $12, expires_at = $13, "
-       "deleted_at = $14, purge_at = $15, delete_reason = $16 WHERE kid = $2"},
+       "deleted_at = $14, purge_at = $15, delete_reason = $16, allowed_cidrs = $17::text[] WHERE kid = $2"},
       {"put_version",
        "INSERT INTO secret_versions (kid, version, created_at, expires_at) VALUES ($1, $2, $3, $4) "
        "ON CONFLICT (kid, version) DO UPDATE SET created_at = excluded.created_at, expires_at = excluded.expires_at"},
       {"put_hash", "UPDATE secret_versions SET hash = $3, pepper_id = $4 WHERE kid = $1 AND version = $2"},
+      {"put_proof",
+       "INSERT INTO proofs (kid, version, generation, digest) VALUES ($1, $2, $3, decode($4, 'hex')) "
+       "ON CONFLICT (kid, version) DO UPDATE SET generation = excluded.generation, digest = excluded.digest"},
+      {"drop_proof", "DELETE FROM proofs WHERE kid = $1 AND version = $2"},
       {"drop_versions", "DELETE FROM secret_versions WHERE kid = $1 AND version <> ALL($2::integer[])"},
       {"insert_organization",
        "INSERT INTO organizations (id, display_name, created_at, updated_at, deleted_at) VALUES ($1, $2, $3, $4, $5)"},
@@ -57,6 +69,9 @@ const std::vector<Statement>& Statements() {
        "documentation_uri = excluded.documentation_uri, permissions = excluded.permissions, "
        "created_at = excluded.created_at, updated_at = excluded.updated_at"},
       {"drop_role", "DELETE FROM roles WHERE organization = $1 AND id = $2"},
+      // Only if the change knew of the bound that leases are granted by now.
+      {"put_settings",
+       "UPDATE settings SET bound_us = $1, previous_bound_us = $2, changed_at = $3 WHERE bound_us <= $2"},
       {"insert_request_id", "INSERT INTO request_ids (scope, request_id, name) VALUES ($1, $2, $3)"},
       {"first_system_owner", "INSERT INTO milestones (name) VALUES ('system_owner')"},
 
@@ -65,14 +80,14 @@ const std::vector<Statement>& Statements() {
       {"transaction_status", "SELECT pg_xact_status($1::text::xid8)"},
 
       // --- Reads.
-      {"read_head", "SELECT h.rev, h.chain, clock_timestamp() FROM log_head h"},
-      // One statement is one snapshot: the head and the rows agree.
-      {"read_log",
-       "SELECT h.rev, clock_timestamp(), c.rev, c.at, c.body, c.chain FROM log_head h LEFT JOIN LATERAL "
-       "(SELECT * FROM change_log l WHERE l.rev >= $1 ORDER BY l.rev LIMIT $2) c ON true ORDER BY c.rev"},
-      {"read_key", "SELECT " LATCHKEY_KEY_COLUMNS " FROM keys k WHERE k.kid = $1"},
+      {"read_head",
+       "SELECT h.rev, h.chain, clock_timestamp(), " LATCHKEY_SETTINGS_COLUMNS " FROM log_head h CROSS JOIN settings s"},
+      {"read_log", "SELECT " LOG_PAGE},
+      {"read_chain", "SELECT chain FROM change_log WHERE rev = $1"},
+      {"read_settings", "SELECT " LATCHKEY_SETTINGS_COLUMNS " FROM settings s"},
+      {"read_key", "SELECT " LATCHKEY_KEY_COLUMNS ", " LATCHKEY_KEY_USE " FROM keys k WHERE k.kid = $1"},
       {"read_organization", "SELECT " LATCHKEY_ORGANIZATION_COLUMNS " FROM organizations o WHERE o.id = $1"},
-      {"list_keys", "SELECT " LATCHKEY_KEY_COLUMNS
+      {"list_keys", "SELECT " LATCHKEY_KEY_COLUMNS ", " LATCHKEY_KEY_USE
                     " FROM keys k WHERE k.organization = $1 AND ($2::boolean OR k.deleted_at = 'infinity') AND "
                     "(k.created_at, k.kid) < ($3::timestamptz, $4) ORDER BY k.created_at DESC, k.kid DESC LIMIT $5"},
       {"list_organizations",
@@ -80,7 +95,57 @@ const std::vector<Statement>& Statements() {
        " FROM organizations o WHERE o.id > $1 AND ($2::boolean OR o.deleted_at = 'infinity') ORDER BY o.id LIMIT $3"},
       {"list_roles", "SELECT " LATCHKEY_ROLE_COLUMNS " FROM roles r WHERE r.organization = $1 ORDER BY r.id"},
       {"read_secrets",
-       "SELECT version, hash, pepper_id FROM secret_versions WHERE kid = $1 AND hash IS NOT NULL ORDER BY version"},
+       "SELECT s.version, s.hash, s.pepper_id, p.generation, p.digest FROM secret_versions s "
+       "LEFT JOIN proofs p ON p.kid = s.kid AND p.version = s.version "
+       "WHERE s.kid = $1 AND s.hash IS NOT NULL ORDER BY s.version"},
+      {"read_replicas",
+       "SELECT replica, beat, applied_rev, acknowledged_rev, doorbell FROM replica_lease ORDER BY replica"},
+
+      // --- Replicas.
+      {"enter_replica",
+       "WITH forgotten AS (DELETE FROM replica_lease WHERE seen_at < clock_timestamp() - interval '1 hour' "
+       "AND replica <> $1) INSERT INTO replica_lease (replica, doorbell) VALUES ($1, $2) "
+       "ON CONFLICT (replica) DO UPDATE SET doorbell = excluded.doorbell, seen_at = excluded.seen_at"},
+      {"leave_replica", "DELETE FROM replica_lease WHERE replica = $1"},
+      // Write and page in one statement: they have one snapshot, and on a standby there is neither.
+      {"renew_lease",
+       "WITH beat AS (UPDATE replica_lease SET beat = beat + 1, applied_rev = $4, acknowledged_rev = $5, "
+       "seen_at = clock_timestamp() WHERE replica = $3 RETURNING 1) SELECT (SELECT count(*) FROM beat), " LOG_PAGE},
+
+      // --- Beside the log. Each batch takes its rows in one order.
+      // The lock on the version is the foreign key's, taken early: a version that goes meanwhile takes its proof out of
+      // the batch instead of failing it.
+      {"put_proofs",
+       "INSERT INTO proofs AS p (kid, version, generation, digest) "
+       "SELECT s.kid, s.version, given.generation::\"char\", decode(given.digest, 'hex') "
+       "FROM unnest($1::text[], $2::integer[], $3::text[], $4::text[]) AS given (kid, version, generation, digest) "
+       "JOIN secret_versions s ON s.kid = given.kid AND s.version = given.version "
+       "ORDER BY s.kid, s.version FOR KEY SHARE OF s ON CONFLICT (kid, version) "
+       "DO UPDATE SET generation = excluded.generation, digest = excluded.digest "
+       "WHERE p.generation <> excluded.generation"},
+      {"forget_reports",
+       "DELETE FROM use_reports WHERE ctid = ANY(ARRAY(SELECT ctid FROM use_reports "
+       "WHERE at < clock_timestamp() - interval '1 day' ORDER BY at LIMIT 1000 FOR UPDATE SKIP LOCKED))"},
+      {"put_reports",
+       "INSERT INTO use_reports (reporter, request_id) "
+       "SELECT given.reporter, given.id FROM unnest($1::text[], $2::text[]) AS given (reporter, id) "
+       "ORDER BY given.reporter COLLATE \"C\", given.id COLLATE \"C\" ON CONFLICT DO NOTHING "
+       "RETURNING reporter, request_id"},
+      {"put_use",
+       "INSERT INTO key_use AS u (kid, version, last_used_at) SELECT given.kid, given.version, given.used_at "
+       "FROM unnest($1::text[], $2::integer[], $3::timestamptz[]) AS given (kid, version, used_at) "
+       "WHERE EXISTS (SELECT 1 FROM keys k WHERE k.kid = given.kid) ORDER BY given.kid COLLATE \"C\", given.version "
+       "ON CONFLICT (kid, version) DO UPDATE SET last_used_at = excluded.last_used_at "
+       "WHERE u.last_used_at < excluded.last_used_at"},
+      {"put_use_hours",
+       "INSERT INTO key_use_hours AS u (kid, version, hour, decision, count) "
+       "SELECT given.kid, given.version, given.hour, given.decision, given.count "
+       "FROM unnest($1::text[], $2::integer[], $3::timestamptz[], $4::smallint[], $5::bigint[]) "
+       "AS given (kid, version, hour, decision, count) WHERE EXISTS (SELECT 1 FROM keys k WHERE k.kid = given.kid) "
+       "ORDER BY given.kid COLLATE \"C\", given.version, given.hour, given.decision "
+       "ON CONFLICT (kid, version, hour, decision) DO UPDATE SET count = u.count + excluded.count"},
+
+      // --- The key ring.
       {"put_checks",
        "INSERT INTO key_ring_checks (id, check_value) SELECT id, decode(value, 'hex') "
        "FROM unnest($1::text[], $2::text[]) AS given (id, value) ORDER BY id ON CONFLICT (id) DO NOTHING"},

@@ -18,7 +18,11 @@ const std::vector<Statement>& Statements();
   "k.organization, k.kid, k.display_name, k.description, k.role, k.owner, k.labels, k.key_hint, k.creator, "         \
   "k.creator_kid, k.created_at, k.updated_at, k.expires_at, k.deleted_at, k.purge_at, k.delete_reason, k.revision, " \
   "(SELECT string_agg(s.version || ',' || s.created_at || ',' || s.expires_at, ';' ORDER BY s.version) "             \
-  "FROM secret_versions s WHERE s.kid = k.kid)"
+  "FROM secret_versions s WHERE s.kid = k.kid), to_json(k.allowed_cidrs)"
+// One more column, for UsedKeyFrom.
+#define LATCHKEY_KEY_USE \
+  "(SELECT string_agg(u.version || ',' || u.last_used_at, ';') FROM key_use u WHERE u.kid = k.kid)"
+#define LATCHKEY_SETTINGS_COLUMNS "s.bound_us, s.previous_bound_us, s.changed_at"
 #define LATCHKEY_ROLE_COLUMNS                                                                                        \
   "r.organization, r.id, r.display_name, r.description, r.documentation_uri, to_json(r.permissions), r.created_at, " \
   "r.updated_at, r.revision"

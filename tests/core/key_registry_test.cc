@@ -187,11 +187,11 @@ TEST(KeyRegistry, UpdateWritesOnlyWhatIsSet) {
   KeyRecord expected = key;
   expected.display_name = "renamed";
   expected.updated_at = service.now;
-  expected.revision = renamed->revision;
-  EXPECT_EQ(*renamed, expected);
-  EXPECT_GT(renamed->revision, key.revision);
+  expected.revision = renamed->record.revision;
+  EXPECT_EQ(renamed->record, expected);
+  EXPECT_GT(renamed->record.revision, key.revision);
   // The same again changes nothing, not even the revision.
-  EXPECT_EQ(service.registry.Update(service.acme_owner, edit)->revision, renamed->revision);
+  EXPECT_EQ(service.registry.Update(service.acme_owner, edit)->record.revision, renamed->record.revision);
 }
 
 TEST(KeyRegistry, AnEtagOfAnOlderStateIsRefused) {
@@ -214,16 +214,16 @@ TEST(KeyRegistry, DeletingADeletedKeySucceedsAndMayOnlyStrengthenTheReason) {
   ASSERT_THAT(service.registry.Delete(service.acme_owner, {"acme", key.kid, etag, DeleteReason::kUnused}), IsOk());
   auto again = service.registry.Delete(service.acme_owner, {"acme", key.kid, etag, DeleteReason::kOwnerLeft});
   ASSERT_THAT(again, IsOk());  // A retry, also with the etag of before.
-  EXPECT_EQ(again->delete_reason, DeleteReason::kUnused);
+  EXPECT_EQ(again->record.delete_reason, DeleteReason::kUnused);
   again = service.registry.Delete(service.acme_owner, {"acme", key.kid, "", DeleteReason::kCompromised});
   ASSERT_THAT(again, IsOk());
-  EXPECT_EQ(again->delete_reason, DeleteReason::kCompromised);
+  EXPECT_EQ(again->record.delete_reason, DeleteReason::kCompromised);
   again = service.registry.Delete(service.acme_owner, {"acme", key.kid, "", DeleteReason::kUnspecified});
-  EXPECT_EQ(again->delete_reason, DeleteReason::kCompromised);
+  EXPECT_EQ(again->record.delete_reason, DeleteReason::kCompromised);
   KeyEdit rename = Edit(key);
   rename.display_name = "back from the dead";
   EXPECT_THAT(service.registry.Update(service.acme_owner, rename), IsError(kPrecondition, "KEY_DELETED"));
-  EXPECT_EQ(KeyRegistry::StateOf(*again, service.now), KeyRegistry::State::kDeleted);
+  EXPECT_EQ(KeyRegistry::StateOf(again->record, service.now), KeyRegistry::State::kDeleted);
   EXPECT_THAT(service.registry.Get(service.acme_owner, "acme", key.kid), IsOk());
 }
 

@@ -1,0 +1,12 @@
+#pragma once
+
+#include "absl/time/time.h"
+#include "server/keys/records.h"
+
+namespace latchkey::app {
+
+// `old` with another L, set at `now` (the database's clock in the transaction that writes it). While leases of an
+// earlier, longer L may still be out there, that one stays the previous one, however often L is changed.
+keys::Settings NextSettings(const keys::Settings& old, absl::Duration bound, absl::Time now);
+
+}  // namespace latchkey::app

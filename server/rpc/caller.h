@@ -1,0 +1,87 @@
+#pragma once
+
+#include <grpcpp/server_context.h>
+
+#include <chrono>
+#include <exception>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "server/base/errors.h"
+#include "server/keys/key_verifier.h"
+#include "server/keys/principal.h"
+#include "server/rpc/security_log.h"
+
+namespace latchkey::rpc {
+
+// What is fixed about an RPC.
+struct Method {
+  const char* name;        // "latchkey.v1.KeyAdmin/CreateKey".
+  const char* permission;  // What its caller must hold.
+  bool mutation;
+};
+
+// `fn`'s result; an exception becomes INTERNAL with its text for the log.
+template <typename Fn>
+auto Guarded(const Fn& fn) -> decltype(fn()) {
+  try {
+    return fn();
+  } catch (const std::exception& e) {
+    return errors::Internal(absl::StrCat("exception: ", e.what()));
+  } catch (...) {
+    return errors::Internal("exception of an unknown type");
+  }
+}
+
+// Who makes one call, unary or streaming: its id, whose key came with it and whether that may do this, and the lines in
+// the logs. Not thread-safe: one thread at a time. Must not outlive the call.
+class Caller {
+ public:
+  Caller(const grpc::CallbackServerContext& context, const Method& method, keys::KeyVerifier& verifier,
+         SecurityLog& security_log);
+  Caller(const Caller&) = delete;
+  Caller& operator=(const Caller&) = delete;
+
+  // Short, random, unique enough to find the call in the log.
+  const std::string& id() const { return id_; }
+  const Method& method() const { return method_; }
+  // The address that the call comes from, without its port; "" if it has no address.
+  const std::string& address() const { return address_; }
+  // Set by the two below.
+  const keys::Principal& principal() const { return principal_; }
+
+  // From memory as it is now: never blocks, and may be asked as often as wished. OK = the caller is known and holds the
+  // method's permission; UNAUTHENTICATED or PERMISSION_DENIED = it is no (longer a) good caller; anything else = could
+  // not decide. nullopt = its key has not been proven yet: Prove must look.
+  std::optional<absl::Status> FromMemory();
+  // After nullopt: `done` is called exactly once, here or on another thread, with what FromMemory says then. Waits no
+  // longer than `time_left`.
+  void Prove(absl::Duration time_left, std::function<void(absl::Status)> done);
+  // True for a status of the two above that means a bad caller, not an outage.
+  static bool IsRefusal(const absl::Status& status) {
+    return absl::IsUnauthenticated(status) || absl::IsPermissionDenied(status);
+  }
+
+  // The line in the log at the call's end.
+  void Log(const absl::Status& status) const;
+
+ private:
+  absl::Status Settle(const absl::StatusOr<keys::Verdict>& verdict);
+
+  const grpc::CallbackServerContext& context_;
+  const Method& method_;
+  keys::KeyVerifier& verifier_;
+  SecurityLog& security_log_;
+  const std::string id_;
+  const std::string peer_;
+  const std::string address_;
+  const std::chrono::steady_clock::time_point started_at_;
+  keys::Principal principal_;
+  std::string denied_because_;  // For the security log only.
+};
+
+}  // namespace latchkey::rpc

@@ -1,0 +1,40 @@
+#include <utility>
+#include <vector>
+
+#include "server/storage/postgres/connection.h"
+#include "server/storage/postgres/postgres_key_store.h"
+#include "server/storage/postgres/rows.h"
+
+namespace latchkey::storage {
+
+using postgres::Connection;
+
+absl::Status PostgresKeyStore::EnterReplica(const std::string& replica, const std::string& doorbell) {
+  return OnConnection("entering a replica", [&](Connection& connection) {
+    connection.Run("enter_replica", postgres::Text(replica), postgres::Text(doorbell));
+  });
+}
+
+absl::Status PostgresKeyStore::LeaveReplica(const std::string& replica) {
+  return OnConnection("removing a replica",
+                      [&](Connection& connection) { connection.Run("leave_replica", postgres::Text(replica)); });
+}
+
+absl::StatusOr<std::vector<Replica>> PostgresKeyStore::ReadReplicas() {
+  std::vector<Replica> replicas;
+  const absl::Status status = OnConnection("reading the replicas", [&](Connection& connection) {
+    replicas.clear();
+    for (const auto& row : connection.Run("read_replicas")) {
+      Replica& replica = replicas.emplace_back();
+      replica.id = row[0].as<std::string>();
+      replica.beat = row[1].as<int64_t>();
+      replica.applied_revision = row[2].as<int64_t>();
+      replica.acknowledged_revision = row[3].as<int64_t>();
+      replica.doorbell = row[4].as<std::string>();
+    }
+  });
+  if (!status.ok()) return status;
+  return replicas;
+}
+
+}  // namespace latchkey::storage

@@ -91,19 +91,20 @@ std::string JsonOf(const Answer& answer) {
   v1::VerifyResponse response;
   response.set_decision(static_cast<v1::Decision>(answer.decision()));
   const Identity& from = answer.identity();
-  if (!from.name.empty()) {
+  if (!from.empty()) {
     v1::Identity& to = *response.mutable_identity();
-    to.set_name(from.name);
-    to.set_key_id(from.key_id);
-    to.set_organization(from.organization);
-    to.set_display_name(from.display_name);
-    to.set_role(from.role);
-    to.mutable_permissions()->Assign(from.permissions.begin(), from.permissions.end());
-    to.set_owner(from.owner);
-    to.mutable_labels()->insert(from.labels.begin(), from.labels.end());
-    to.set_secret_version(from.secret_version);
-    if (from.expires_at != absl::InfiniteFuture())
-      to.mutable_expire_time()->set_seconds(absl::ToUnixSeconds(from.expires_at));
+    to.set_name(from.name());
+    to.set_key_id(std::string(from.key_id()));
+    to.set_organization(from.organization());
+    to.set_display_name(std::string(from.display_name()));
+    to.set_role(from.role());
+    to.mutable_permissions()->Assign(from.permissions().begin(), from.permissions().end());
+    to.set_owner(std::string(from.owner()));
+    for (const auto& [name, value] : from.labels()) (*to.mutable_labels())[name] = value;
+    to.set_secret_version(from.secret_version());
+    if (from.expires_at() != absl::InfiniteFuture())
+      to.mutable_expire_time()->set_seconds(absl::ToUnixSeconds(from.expires_at()));
+    for (const std::string& block : from.allowed_cidrs()) to.add_allowed_cidrs(block);
   }
   return ToJson(response);
 }
@@ -112,16 +113,18 @@ std::string TextOf(const Answer& answer) {
   const Identity& identity = answer.identity();
   std::string text =
       answer.allowed() ? "allowed\n" : absl::StrCat("denied: ", std::string(DecisionName(answer.decision())), "\n");
-  if (identity.name.empty()) return text;
-  std::vector<std::pair<std::string, std::string>> lines = {{"key", ShortKeyName(identity.name)},
-                                                            {"name", identity.display_name},
-                                                            {"role", identity.role},
-                                                            {"permissions", absl::StrJoin(identity.permissions, " ")}};
-  if (!identity.owner.empty()) lines.emplace_back("owner", identity.owner);
-  for (const auto& [name, value] : identity.labels) lines.emplace_back("label", absl::StrCat(name, "=", value));
-  lines.emplace_back("expires", identity.expires_at == absl::InfiniteFuture()
-                                    ? "never"
-                                    : absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", identity.expires_at, absl::UTCTimeZone()));
+  if (identity.empty()) return text;
+  std::vector<std::pair<std::string, std::string>> lines = {
+      {"key", ShortKeyName(identity.name())},
+      {"name", std::string(identity.display_name())},
+      {"role", identity.role()},
+      {"permissions", absl::StrJoin(identity.permissions(), " ")}};
+  if (!identity.owner().empty()) lines.emplace_back("owner", identity.owner());
+  for (const auto& [name, value] : identity.labels()) lines.emplace_back("label", absl::StrCat(name, "=", value));
+  lines.emplace_back("expires",
+                     identity.expires_at() == absl::InfiniteFuture()
+                         ? "never"
+                         : absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", identity.expires_at(), absl::UTCTimeZone()));
   return text + Sheet(lines);
 }
 
@@ -138,8 +141,8 @@ int Verify(const GlobalOptions& globals, const VerifyOptions& options) {
     Fail(absl::InvalidArgumentError("whose key is calling? Give --credentials FILE or set LATCHKEY_KEY_FILE"));
     return kUndecided;
   }
-  const absl::StatusOr<std::unique_ptr<Verifier>> verifier =
-      Verifier::Connect({.server = globals.server, .key_file = globals.credentials, .timeout = *timeout});
+  const absl::StatusOr<std::unique_ptr<Verifier>> verifier = Verifier::Connect(
+      {.server = globals.server, .key_file = globals.credentials, .timeout = *timeout, .cache = false});
   if (!verifier.ok()) return Fail(InWordsOfTheCommandLine(verifier.status())), kUndecided;
   const absl::StatusOr<core::Secret> key = ReadKeyUnderTest(options.key_file);
   if (!key.ok()) return Fail(key.status()), kUndecided;

@@ -27,6 +27,6 @@ int main(int argc, char** argv) {
     std::cout << "denied: " << latchkey::DecisionName(answer.decision()) << "\n";
     return 1;
   }
-  std::cout << "allowed: " << answer.identity().display_name << ", " << answer.identity().role << "\n";
+  std::cout << "allowed: " << answer.identity().display_name() << ", " << answer.identity().role() << "\n";
   return 0;
 }

@@ -8,12 +8,7 @@ namespace latchkey {
 std::string_view DecisionName(Decision decision) { return core::DecisionName(static_cast<core::Decision>(decision)); }
 
 Answer Answer::Decided(Decision decision, Identity identity) {
-  Answer answer;
-  answer.outcome_ = decision == Decision::kAllowed ? Outcome::kAllowed : Outcome::kDenied;
-  answer.decision_ = decision;
-  answer.identity_ = std::move(identity);
-  answer.error_ = absl::OkStatus();
-  return answer;
+  return Answer(decision == Decision::kAllowed ? Outcome::kAllowed : Outcome::kDenied, decision, std::move(identity));
 }
 
 Answer Answer::Undecided(absl::Status error) {

@@ -6,8 +6,11 @@
 
 namespace latchkey::client {
 
-// Readies `context` for one call: `authorization: Bearer` with the caller's key, a deadline `timeout` from now, and no
-// waiting for a server that is away.
+// Readies `context` for one stream: `authorization: Bearer` with the caller's key, no deadline, and no waiting for a
+// server that is away.
+void PrepareStream(const core::Secret& caller_key, grpc::ClientContext& context);
+
+// The same for one call, with a deadline `timeout` from now.
 void PrepareCall(const core::Secret& caller_key, absl::Duration timeout, grpc::ClientContext& context);
 
 }  // namespace latchkey::client

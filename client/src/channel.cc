@@ -8,7 +8,7 @@
 
 namespace latchkey::client {
 
-absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& server) {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& server, Sharing sharing) {
   if (server.empty()) return absl::InvalidArgumentError("a gRPC target is needed, such as 127.0.0.1:50051");
   grpc::ChannelArguments arguments;
   // gRPC's default backoff grows to two minutes: far too long to stay undecided after a server's restart.
@@ -22,6 +22,8 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& se
   // Key strings travel in the messages: neither an http_proxy variable nor a DNS record may redirect them.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
+  arguments.SetServiceConfigJSON(R"({"loadBalancingConfig":[{"round_robin":{}}]})");
+  if (sharing == Sharing::kOwn) arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   std::shared_ptr<grpc::Channel> channel =
       grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
   if (channel->GetState(false) == GRPC_CHANNEL_SHUTDOWN) {

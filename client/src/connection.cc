@@ -6,24 +6,11 @@
 
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
-#include "client/core/key_format.h"
 #include "client/src/caller_metadata.h"
 #include "client/src/convert.h"
 #include "grpcpp/client_context.h"
 
 namespace latchkey::client {
-namespace {
-
-// Servers of ours never quote a key; a proxy in between, or a server gone wrong, might.
-bool Quotes(const grpc::Status& status, std::string_view key_string) {
-  const auto parts = core::ParseKeyString(key_string);
-  const std::string_view secret = parts ? parts->secret : key_string;
-  return !secret.empty() && (status.error_message().find(secret) != std::string::npos ||
-                             status.error_details().find(secret) != std::string::npos);
-}
-
-}  // namespace
-
 class Connection::Calls {
  public:
   void Begin() {
@@ -53,6 +40,13 @@ struct Connection::Call {
   Done done;
 };
 
+struct Connection::Report {
+  std::optional<grpc::ClientContext> context{std::in_place};
+  v1::ReportUsageRequest request;
+  v1::ReportUsageResponse response;
+  Reported done;
+};
+
 Connection::Connection(std::shared_ptr<grpc::Channel> channel, core::Secret caller_key)
     : channel_(std::move(channel)),
       stub_(v1::KeyVerify::NewStub(channel_)),
@@ -65,22 +59,35 @@ void Connection::Verify(std::string_view key_string, const VerifyParams& params,
   auto call = std::make_shared<Call>();
   call->request.set_key(std::string(key_string));
   for (const std::string& permission : params.required_permissions) call->request.add_required_permissions(permission);
+  if (!params.client_ip.empty()) call->request.mutable_client()->set_ip(std::string(params.client_ip));
   call->done = std::move(done);
   PrepareCall(caller_key_, timeout, *call->context);
   calls_->Begin();
   // `this` outlives the callback: the destructor waits for End(), the last thing it does.
   stub_->async()->Verify(
-      &*call->context, &call->request, &call->response, [this, call, calls = calls_](grpc::Status status) {
-        const bool leaks =
-            !status.ok() && (Quotes(status, call->request.key()) || Quotes(status, caller_key_.Expose()));
-        if (leaks) status = grpc::Status(status.error_code(), "the server's message held a key");
-        call->done(ToStatus(status), call->response);
+      &*call->context, &call->request, &call->response, [this, call, calls = calls_](const grpc::Status& status) {
+        call->done(WithoutKey(WithoutKey(ToStatus(status), call->request.key()), caller_key_.Expose()), call->response);
         // What the callback captured goes before the destructor may return; so does the context, for the last reference
         // to a channel must not die on one of gRPC's own threads: it joins them.
         call->done = nullptr;
         call->context.reset();
         calls->End();
       });
+}
+
+void Connection::ReportUsage(const v1::ReportUsageRequest& report, absl::Duration timeout, Reported done) {
+  auto call = std::make_shared<Report>();
+  call->request = report;
+  call->done = std::move(done);
+  PrepareCall(caller_key_, timeout, *call->context);
+  calls_->Begin();
+  stub_->async()->ReportUsage(&*call->context, &call->request, &call->response,
+                              [this, call, calls = calls_](const grpc::Status& status) {
+                                call->done(WithoutKey(ToStatus(status), caller_key_.Expose()));
+                                call->done = nullptr;
+                                call->context.reset();
+                                calls->End();
+                              });
 }
 
 bool Connection::WaitUntilConnected(absl::Duration patience) {

@@ -13,12 +13,13 @@
 
 namespace latchkey::client {
 
-// KeyVerify over one channel, in the caller's name. Thread-safe. What it hands back is the whole response, because a
-// cache needs more of it than an Answer shows.
+// KeyVerify's unary calls over one channel, in the caller's name. Thread-safe. What Verify hands back is the whole
+// response, because a cache needs more of it than an Answer shows.
 class Connection {
  public:
   // The response is meaningful only if the status is OK.
   using Done = std::function<void(absl::Status, const v1::VerifyResponse&)>;
+  using Reported = std::function<void(absl::Status)>;
 
   Connection(std::shared_ptr<grpc::Channel> channel, core::Secret caller_key);
   // Waits for the calls in flight: at most the longest of their timeouts. Not to be run by a `done`.
@@ -30,11 +31,17 @@ class Connection {
   // details, but never quote the key, whatever the server says.
   void Verify(std::string_view key_string, const VerifyParams& params, absl::Duration timeout, Done done);
 
+  // Reports once; as above.
+  void ReportUsage(const v1::ReportUsageRequest& report, absl::Duration timeout, Reported done);
+
   bool WaitUntilConnected(absl::Duration patience);
+
+  const core::Secret& caller_key() const { return caller_key_; }
 
  private:
   class Calls;
   struct Call;
+  struct Report;
 
   const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<v1::KeyVerify::Stub> stub_;

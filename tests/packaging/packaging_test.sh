@@ -32,6 +32,35 @@ step "build the example with find_package(latchkey)"
   >"$work/configure.log" 2>&1 || { cat "$work/configure.log"; fail configure; }
 "$cmake" --build "$work/found" >"$work/build.log" 2>&1 || { cat "$work/build.log"; fail build; }
 
+step "build a test with find_package(latchkey) and latchkey::testing, and run it"
+mkdir "$work/tested"
+cat >"$work/tested/CMakeLists.txt" <<'CMAKE'
+cmake_minimum_required(VERSION 3.25)
+project(tested LANGUAGES CXX)
+set(CMAKE_CXX_STANDARD 20)
+find_package(latchkey REQUIRED)
+add_executable(tested main.cc)
+target_link_libraries(tested PRIVATE latchkey::testing)
+CMAKE
+cat >"$work/tested/main.cc" <<'SOURCE'
+#include "latchkey/testing/fake_verifier.h"
+#include "latchkey/testing/test_server.h"
+
+int main() {
+  latchkey::testing::FakeVerifier fake;
+  fake.Deny("bad", latchkey::Decision::kRevoked);
+  latchkey::testing::TestServer server;
+  const std::string key = server.AddKey({.role = "editor"});
+  const auto verifier = latchkey::Verifier::Connect(server.Options());
+  return fake.Verify("bad", {}).denied() && verifier.ok() && (*verifier)->Verify(key).allowed() ? 0 : 1;
+}
+SOURCE
+"$cmake" -G Ninja -S "$work/tested" -B "$work/tested/build" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_CXX_COMPILER="$cxx" \
+  >"$work/configure.log" 2>&1 || { cat "$work/configure.log"; fail configure; }
+"$cmake" --build "$work/tested/build" >"$work/build.log" 2>&1 || { cat "$work/build.log"; fail build; }
+"$work/tested/build/tested" || fail "a test that uses latchkey::testing"
+if nm -C "$work/found/example" | grep -q 'latchkey::testing'; then fail "the example holds parts of latchkey::testing"; fi
+
 step "build the example with pkg-config"
 PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name latchkey.pc)")
 export PKG_CONFIG_PATH

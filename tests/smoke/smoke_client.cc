@@ -29,6 +29,6 @@ int main(int argc, char** argv) {
     return 1;
   }
   const latchkey::Identity& who = answer.identity();
-  std::cout << "allowed: " << who.name << " \"" << who.display_name << "\", role " << who.role << "\n";
+  std::cout << "allowed: " << who.name() << " \"" << who.display_name() << "\", role " << who.role() << "\n";
   return 0;
 }

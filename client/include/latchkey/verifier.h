@@ -5,11 +5,13 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "latchkey/metrics.h"
 
 namespace latchkey {
 
@@ -30,18 +32,69 @@ enum class Decision {
 // "ALLOWED", "NOT_FOUND", ...; "UNSPECIFIED" for a number this build does not know.
 std::string_view DecisionName(Decision decision);
 
-// Who a key is. Set only if its secret was right.
-struct Identity {
-  std::string name;  // organizations/{organization}/keys/{key id}.
-  std::string key_id;
-  std::string organization;
-  std::string display_name;
-  std::string role;
-  std::vector<std::string> permissions;
-  std::string owner;
-  std::map<std::string, std::string> labels;
-  absl::Time expires_at = absl::InfiniteFuture();  // InfiniteFuture = never.
-  int secret_version = 0;
+namespace client {
+struct IdentityBlock;
+struct Hold;
+class IdentityRefs;
+}  // namespace client
+
+// Who a key is. Set only if its secret was right. A handle to something immutable that its copies share: pass it by
+// value, keep it as long as you like. Views that it returns live as long as it or a copy of it. Thread-safe as a const
+// object.
+class Identity {
+ public:
+  // What one is made of: for tests and fakes.
+  struct Fields {
+    std::string organization;
+    std::string key_id;
+    std::string display_name;
+    std::string role;
+    std::vector<std::string> permissions;
+    std::string owner;
+    std::map<std::string, std::string> labels;
+    absl::Time expires_at = absl::InfiniteFuture();
+    int secret_version = 0;
+    std::vector<std::string> allowed_cidrs;
+  };
+
+  // Nobody's.
+  Identity() = default;
+  explicit Identity(const Fields& fields);
+  Identity(const Identity& other);
+  Identity(Identity&& other) noexcept
+      : block_(std::exchange(other.block_, nullptr)), hold_(std::exchange(other.hold_, nullptr)) {}
+  Identity& operator=(Identity other) noexcept {
+    std::swap(block_, other.block_);
+    std::swap(hold_, other.hold_);
+    return *this;
+  }
+  ~Identity() {
+    if (block_ != nullptr) Release();
+  }
+
+  // True if nothing is known of the key; everything else is then empty.
+  bool empty() const { return block_ == nullptr; }
+
+  std::string name() const;  // organizations/{organization}/keys/{key id}.
+  std::string_view key_id() const;
+  const std::string& organization() const;
+  std::string_view display_name() const;
+  const std::string& role() const;
+  const std::vector<std::string>& permissions() const;
+  std::string_view owner() const;
+  std::map<std::string, std::string> labels() const;
+  absl::Time expires_at() const;  // InfiniteFuture = never. To the microsecond.
+  int secret_version() const;
+  std::vector<std::string> allowed_cidrs() const;  // Where it may be used from, canonical; empty = anywhere.
+
+ private:
+  friend class client::IdentityRefs;
+  // Takes over one reference: `hold`, or a counted one if that is nullptr.
+  Identity(const client::IdentityBlock* block, client::Hold* hold) : block_(block), hold_(hold) {}
+  void Release() noexcept;
+
+  const client::IdentityBlock* block_ = nullptr;
+  client::Hold* hold_ = nullptr;
 };
 
 // One of three answers: allowed, denied (with a reason), or undecided (with an error). A default one is undecided, so
@@ -50,7 +103,7 @@ class Answer {
  public:
   enum class Outcome { kUndecided, kAllowed, kDenied };
 
-  Answer() = default;
+  Answer() : error_(absl::UnknownError("no answer")) {}
   static Answer Decided(Decision decision, Identity identity);
   static Answer Undecided(absl::Status error);
 
@@ -66,33 +119,63 @@ class Answer {
   const absl::Status& error() const { return error_; }
 
  private:
+  Answer(Outcome outcome, Decision decision, Identity identity)
+      : outcome_(outcome), decision_(decision), identity_(std::move(identity)) {}
+
   Outcome outcome_ = Outcome::kUndecided;
   Decision decision_ = Decision::kUnspecified;
   Identity identity_;
-  absl::Status error_ = absl::UnknownError("no answer");
+  absl::Status error_;
 };
 
-// How to reach the service.
+// How to reach the service, and what to remember.
 struct VerifierOptions {
-  // A gRPC target: "127.0.0.1:50051", "dns:///latchkey.internal:50051", "unix:/run/latchkey.sock". Required.
+  // A gRPC target: "127.0.0.1:50051", "dns:///latchkey.internal:50051", "unix:/run/latchkey.sock". Several addresses,
+  // of a DNS name or "ipv4:10.0.0.1:50051,10.0.0.2:50051", are used in turn. Required.
   std::string server;
   // A file with the caller's own key string (a key that holds latchkey.verify) and nothing else but one line end;
   // not readable by group or others. Required.
   std::string key_file;
   // How long one Verify may take in all. 1 ms .. 60 s.
   absl::Duration timeout = absl::Seconds(2);
+
+  // Remember what was verified. A revoked key is refused at the latest L·1.004 after its revocation was committed (the
+  // servers' bound, 5 s unless they are told otherwise), and milliseconds later as a rule. False: every question is a
+  // call, and the options below have no effect.
+  bool cache = true;
+  // Verified keys remembered at most; the least used make room. 1 .. 10,000,000; about 160 B each, and the identities.
+  size_t cache_entries = 100'000;
+  // Denied strings remembered at most, each for a second. 0 .. 1,000,000.
+  size_t negative_entries = 10'000;
+  // What to answer when no server can decide and the lease is over.
+  enum class OnUnavailable {
+    kFailClosed,  // Undecided.
+    kGrace,  // A key that this process has verified, and has heard nothing against, is believed for `grace` longer.
+  };
+  OnUnavailable on_unavailable = OnUnavailable::kFailClosed;
+  // With kGrace: a revocation may then take up to L + `grace` to be heard of. > 0 and at most 10 min; leave it at 0
+  // otherwise.
+  absl::Duration grace = absl::ZeroDuration();
+  // Tell the servers each 10 s how often which key was used, so that last_used_time and the counts are right. What was
+  // counted since the last report is lost if the process dies.
+  bool report_usage = true;
+  // Told of rare events; see there. Default: nobody. Numbers are in Verifier::Stats.
+  std::shared_ptr<VerifierObserver> observer = nullptr;
 };
 
 // What one call asks beside the key.
 struct VerifyParams {
   // All must be covered by the key's role; at most 32, each at most 128 bytes.
   std::vector<std::string> required_permissions = {};
-  // Shorter than VerifierOptions::timeout for this call; longer has no effect.
+  // The address that the key was presented from, IPv4 or IPv6 text without port; "" = not known. A key with
+  // allowed_cidrs is denied without it. A view: it must live as long as the call (VerifyAsync copies it).
+  std::string_view client_ip = {};
+  // Shorter than VerifierOptions::timeout for this call; longer has no effect, nor has it on what is remembered.
   absl::Duration timeout = absl::InfiniteDuration();
 };
 
-// Asks a Latchkey service whether incoming key strings are good. Make one for the process and share it: thread-safe,
-// and it keeps its connection.
+// Says whether incoming key strings are good: from memory if it may, otherwise by asking a Latchkey service. Make one
+// for the process and share it: thread-safe, and it keeps its connections.
 //
 //   absl::StatusOr<std::unique_ptr<latchkey::Verifier>> verifier =
 //       latchkey::Verifier::Connect({.server = "127.0.0.1:50051", .key_file = "/etc/myapp/verifier.key"});
@@ -120,6 +203,9 @@ class Verifier {
 
   // Waits until the server can be reached, at most `patience`. Optional: Verify connects by itself.
   virtual bool WaitUntilConnected(absl::Duration patience) = 0;
+
+  // Numbers for a metrics page. Takes microseconds.
+  virtual VerifierStats Stats() const { return {}; }
 };
 
 }  // namespace latchkey

@@ -1,0 +1,104 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "client/core/cidr.h"
+#include "client/core/siphash.h"
+#include "latchkey/verifier.h"
+
+namespace latchkey::client {
+
+// A key id as it stands in a key string.
+using Kid = std::array<char, 16>;
+
+inline uint64_t HashOfKid(const Kid& kid) {
+  uint64_t words[2];
+  std::memcpy(words, kid.data(), sizeof(words));
+  const auto product = static_cast<unsigned __int128>(words[0] ^ 0xa0761d6478bd642f) * (words[1] ^ 0xe7037ed1a0b428db);
+  return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
+}
+
+// What the keys of one role have in common. Shared by counting; immutable but for the atomics.
+struct RolePart {
+  // A key that was answered for at an older revision may hold other permissions by now.
+  std::atomic<int64_t> invalidated{0};
+  std::vector<std::string> permissions;
+  std::atomic<uint32_t> count{1};
+  std::string organization;
+  std::string role;
+
+  void Ref() { count.fetch_add(1, std::memory_order_relaxed); }
+  void Unref() {
+    if (count.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  }
+};
+
+// An identity, and its entry in the cache if it has one: one block of memory, the text behind the struct. What a hit
+// looks at fills the first 64 bytes. Immutable once shared, but for the atomics.
+struct IdentityBlock {
+  // --- Looked at by every hit ---
+  Kid kid{};
+  core::Digest128 digest;  // Of the key string.
+  int64_t until_ns = 0;    // BootTime; from then on expired, or to be asked about again (`expires`).
+  int64_t revision = 0;
+  RolePart* role = nullptr;  // Owns a count.
+  uint32_t generation = 0;   // Of the history that it was answered from.
+  std::atomic<bool> touched{false};
+  bool expires : 1 = false;
+  bool has_cidrs : 1 = false;
+  uint16_t display_name_size = 0;
+  // --- The rest ---
+  const std::vector<core::Cidr>* cidrs = nullptr;  // Owned; nullptr = anywhere. Empty: there were some, none readable.
+  int64_t expires_at_us = 0;                       // Unix time; the largest number = never.
+  int32_t secret_version = 0;
+  mutable std::atomic<uint32_t> count{1};  // The cache's entry is one; holds (cache_holds.h) are not counted.
+  uint32_t ring_index = 0;
+  uint16_t owner_size = 0;
+  uint16_t labels_size = 0;
+  // Display name, owner, labels follow.
+
+  uint64_t hash() const { return HashOfKid(kid); }
+  char* text() { return reinterpret_cast<char*>(this) + sizeof(IdentityBlock); }
+  const char* text() const { return reinterpret_cast<const char*>(this) + sizeof(IdentityBlock); }
+  size_t text_size() const { return size_t{display_name_size} + owner_size + labels_size; }
+  std::string_view display_name() const { return {text(), display_name_size}; }
+  std::string_view owner() const { return {text() + display_name_size, owner_size}; }
+  std::string_view labels() const { return {text() + display_name_size + owner_size, labels_size}; }
+  // Of the heap, its share of the allocator's included.
+  size_t memory_bytes() const;
+
+  void Ref() const { count.fetch_add(1, std::memory_order_relaxed); }
+  void Unref() const {
+    if (count.fetch_sub(1, std::memory_order_acq_rel) == 1) Delete(this);
+  }
+
+  // Both with one count, the caller's. Texts of more than 64 KiB are cut; labels that would be, are left out. Takes
+  // over one count of `role`.
+  static IdentityBlock* Make(const Identity::Fields& fields, RolePart* role);
+  // The same identity with another role part; nothing of the cache's own is copied.
+  static IdentityBlock* Copy(const IdentityBlock& from, RolePart* role);
+
+ private:
+  static IdentityBlock* Allocate(size_t text_size);
+  static void Delete(const IdentityBlock* block);
+};
+static_assert(sizeof(IdentityBlock) == 96 && offsetof(IdentityBlock, cidrs) == 64);
+
+// The inside of Identity.
+class IdentityRefs {
+ public:
+  // Takes over one count.
+  static Identity Counted(const IdentityBlock* block) { return Identity(block, nullptr); }
+  static Identity Held(const IdentityBlock* block, Hold* hold) { return Identity(block, hold); }
+  // nullptr for nobody's.
+  static const IdentityBlock* BlockOf(const Identity& identity) { return identity.block_; }
+};
+
+}  // namespace latchkey::client

@@ -1,0 +1,124 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "client/core/clock.h"
+#include "client/core/decision.h"
+#include "client/core/revision_token.h"
+#include "client/core/siphash.h"
+#include "latchkey/verifier.h"
+
+namespace latchkey::client {
+
+// What a service remembers of the keys it has verified, and when it may believe it. No gRPC, no threads of its own, no
+// clock but the one it is given: the whole of the client's part in "revoked means revoked" is here.
+//
+// The lease. A Pong grants one: (the time its Ping was SENT) + remaining; nothing unsolicited grants any. While it
+// lasts, what is remembered holds, because the server sends every change before the Pong that covers it. It outlives
+// its stream: it says how old the server's knowledge can be, and that does not depend on the connection.
+//
+// The read order of every hit: the lease is loaded first, then the entry, then the question is judged, and the clock is
+// read last and compared with the lease already loaded (one CLOCK_BOOTTIME read; no clock cached by another thread,
+// none coarse). Everything that removes entries has done so before a later lease is stored.
+//
+// What is stored. An answer is stored if its revision is at or above the floor (Hello's revision, raised when
+// tombstones are forgotten), no newer tombstone covers it (key, role, organization), and it was asked for within the
+// present stream. For max_staleness·(1+4ρ) after a Hello that did not resume, an entry lasts no longer than its own
+// answer's lease_remaining: until then another server might still answer from a history that has been rewritten, where
+// revisions mean something else.
+//
+// Expiry. A key is EXPIRED here once expires_in has passed since the question. Where that is more than 10 minutes away,
+// clocks may differ too much by then: the entry ends 2ρ·expires_in earlier and the server is asked again, which counts
+// anew.
+//
+// Entries are found by a keyed digest (SipHash-2-4-128 under a random key of this process) of the 82 canonical
+// characters after any label; they never hold the key string. A hit allocates nothing and takes no lock.
+//
+// Thread-safe.
+class LeaseCache {
+ public:
+  struct Options {
+    size_t capacity = 100'000;  // Verified keys; the least used are evicted.
+    size_t negatives = 10'000;  // Denied strings, in a share of their own: garbage can't push keys out.
+    absl::Duration negative_ttl = absl::Seconds(1);  // And never longer than the lease.
+    absl::Duration grace = absl::ZeroDuration();     // GRACE{d}: 0 = FAIL_CLOSED; at most 10 min.
+    size_t tombstones = 100'000;                     // Beyond it the oldest are forgotten and the floor rises.
+  };
+  LeaseCache(Options options, const core::Clock& clock);
+  ~LeaseCache();
+
+  // --- Hits ---
+  struct Hit {
+    core::Decision decision = core::Decision::kUnspecified;
+    Identity identity;  // Empty where the verdict has none. May be kept for long, also after the cache has gone.
+    bool in_grace = false;
+  };
+  // What is remembered of it, judged for `params` (permissions, client_ip, expiry). nullopt = ask the server.
+  std::optional<Hit> Find(std::string_view key_string, const VerifyParams& params);
+  // When the servers could not decide: within `grace` of the last lease's end, a key that this process had verified.
+  std::optional<Hit> FindInGrace(std::string_view key_string, const VerifyParams& params);
+
+  // --- Misses ---
+  // Taken just before a request is written. One of them may be learnt from several times.
+  struct Question {
+    core::Digest128 digest;
+    std::array<char, 16> kid{};
+    core::BootTime asked_at;
+    uint64_t stream = 0;  // 0: an answer to it is not stored.
+  };
+  // `key_string` is well-formed; an answer to a question about anything else is not stored.
+  Question Ask(std::string_view key_string) const;
+  // What a server answered to a question that asked for no permissions and gave no address.
+  struct Fact {
+    core::Decision decision = core::Decision::kUnspecified;
+    Identity identity;
+    int64_t revision = 0;
+    absl::Duration lease_remaining = absl::ZeroDuration();
+    absl::Duration expires_in = absl::InfiniteDuration();
+  };
+  // Stores it if it may be, and judges it for `params`. nullopt: the answer came too late to be believed (its lease has
+  // passed, or something newer covers it): ask again.
+  std::optional<Hit> Learn(const Question& question, const Fact& fact, const VerifyParams& params);
+
+  // --- Watch: one stream at a time; what an older one says is ignored ---
+  // Returns the stream's number. Nothing is stored between this and its Hello.
+  uint64_t BeginStream();
+  // What to resume from: the revision that everything remembered is complete up to; nullopt = from now. It trails
+  // Applied() until the next message, because a revision may come in more than one Invalidate.
+  std::optional<core::RevisionToken> ResumeFrom() const;
+  void Hello(uint64_t stream, const core::RevisionToken& from, bool resumed, absl::Duration max_staleness);
+  struct Invalidation {
+    core::RevisionToken revision;
+    std::vector<std::string> key_ids;
+    std::vector<std::string> organizations;
+    std::vector<std::string> roles;  // Resource names.
+    bool all = false;
+  };
+  void Invalidate(uint64_t stream, const Invalidation& what);
+  void Pong(uint64_t stream, core::BootTime ping_sent_at, const core::RevisionToken& revision,
+            absl::Duration remaining);
+  // What has been applied, for the next Ping's acknowledged_revision.
+  core::RevisionToken Applied() const;
+  void EndStream(uint64_t stream);
+
+  // --- For metrics ---
+  core::BootTime lease_until() const;
+  size_t size() const;
+  size_t negative_count() const;
+  size_t memory_bytes() const;
+  int64_t evictions() const;
+
+ private:
+  struct State;
+  const std::unique_ptr<State> state_;
+};
+
+}  // namespace latchkey::client

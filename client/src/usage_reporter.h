@@ -1,0 +1,58 @@
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "client/src/counters.h"
+#include "client/src/event_loop.h"
+#include "client/src/identity_block.h"
+#include "client/src/use_table.h"
+#include "latchkey/v1/key_verify.pb.h"
+#include "latchkey/verifier.h"
+
+namespace latchkey::client {
+
+// Counts what was answered from memory and tells a server each `interval`, at most 1,000 uses a message, one message at
+// a time. A message that could not be delivered is repeated with the same request_id, so that it counts once; what has
+// waited 10 minutes is dropped, as is what finds no room. Thread-safe.
+class UsageReporter {
+ public:
+  // Sends one report; the callback on any thread, once.
+  using Send =
+      std::function<void(const v1::ReportUsageRequest&, absl::Duration timeout, std::function<void(absl::Status)>)>;
+
+  UsageReporter(EventLoop& loop, size_t keys, absl::Duration interval, Send send);
+  ~UsageReporter();
+
+  // No lock, no allocation. About 10 ns.
+  void Count(const Identity& identity, Decision decision) {
+    const IdentityBlock* block = IdentityRefs::BlockOf(identity);
+    if (block == nullptr) return;
+    UseTable& table = *active_.load(std::memory_order_acquire);
+    if (!table.Count({block->kid.data(), block->kid.size()}, block->secret_version,
+                     static_cast<core::Decision>(decision))) {
+      dropped_.Add();
+    }
+  }
+
+  // The last try: reports what is left and waits for it, at most `patience`. Nobody counts any more. Not on the loop.
+  void Finish(absl::Duration patience);
+
+  int64_t reported() const;
+  int64_t dropped() const;
+
+ private:
+  struct State;
+
+  UseTable tables_[2];
+  std::atomic<UseTable*> active_;
+  Counter dropped_;
+  const std::shared_ptr<State> state_;  // Shared with what is in the loop and on the wire.
+};
+
+}  // namespace latchkey::client

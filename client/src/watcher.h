@@ -1,0 +1,96 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "client/core/clock.h"
+#include "client/core/secret.h"
+#include "client/src/backoff.h"
+#include "client/src/counters.h"
+#include "client/src/event_loop.h"
+#include "client/src/lease_cache.h"
+#include "client/src/watch_stream.h"
+#include "grpcpp/channel.h"
+#include "latchkey/metrics.h"
+
+namespace latchkey::client {
+
+// Keeps one Watch stream open, and the cache's lease alive with it: subscribes, pings each min(1 s, L/5), applies what
+// it hears, opens another stream when one ends, falls silent (no Pong for 2.5 pings) or is about to end (Drain). Each
+// stream has a channel of its own: a server that is lost or leaves is not met again over the old connection.
+//
+// Lives on the loop; Start, Stop and the numbers are for any thread.
+class Watcher {
+ public:
+  struct Events {
+    // All on the loop. A stream has said Hello: its channel leads to a server that works.
+    std::function<void(const std::shared_ptr<grpc::Channel>&)> up;
+    // No stream is up any more.
+    std::function<void()> down;
+  };
+  using MakeChannel = std::function<std::shared_ptr<grpc::Channel>()>;
+
+  Watcher(LeaseCache& cache, const core::Clock& clock, EventLoop& loop, const core::Secret& caller_key,
+          MakeChannel make_channel, std::shared_ptr<VerifierObserver> observer, Events events);
+  ~Watcher();  // After `stopped`.
+
+  void Start();
+  // `stopped` runs on the loop when nothing of any stream is left.
+  void Stop(std::function<void()> stopped);
+
+  // Fills in what is known here.
+  void AddTo(VerifierStats& stats) const;
+
+ private:
+  void Connect();
+  void ConnectLater();
+  void Heard(WatchStream& stream, const v1::WatchResponse& message);
+  void Hello(WatchStream& stream, const v1::WatchResponse::Hello& hello);
+  void Invalidate(WatchStream& stream, const v1::WatchResponse::Invalidate& what);
+  void Pong(WatchStream& stream, const v1::WatchResponse::Pong& pong);
+  void Drain();
+  void Gone(WatchStream& stream, const absl::Status& status);
+  // Gives up the present stream and opens another.
+  void Replace(const absl::Status& why);
+  void Down(const absl::Status& why);
+  // The regular business: pings, silence, the lease's coming and going.
+  void Tick(uint64_t era);
+  void PingNow();
+  void PingSoon();
+  void NoteLease();
+
+  LeaseCache& cache_;
+  const core::Clock& clock_;
+  EventLoop& loop_;
+  const core::Secret& caller_key_;
+  const MakeChannel make_channel_;
+  const std::shared_ptr<VerifierObserver> observer_;
+  const Events events_;
+
+  // --- On the loop ---
+  std::list<std::unique_ptr<WatchStream>> streams_;  // The present one, and those that are ending.
+  WatchStream* present_ = nullptr;
+  bool greeted_ = false;  // It has said Hello.
+  uint64_t era_ = 0;      // Counts streams: a timer of an older one does nothing.
+  Backoff backoff_;
+  absl::Duration interval_;
+  core::BootTime heard_at_;  // Of Hello, then of the last Pong.
+  core::BootTime pinged_at_;
+  bool ping_is_due_ = false;
+  bool had_lease_ = false;
+  bool stopping_ = false;
+  std::function<void()> stopped_;
+
+  // --- For AddTo ---
+  std::atomic<bool> watching_{false};
+  std::atomic<int64_t> max_staleness_ns_{0};
+  std::atomic<int64_t> lease_from_ns_{0};
+  Counter connects_, resumes_, breaks_, drains_, invalidations_;
+};
+
+}  // namespace latchkey::client

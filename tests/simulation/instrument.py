@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+"""Copies the protocol's sources with pauses between their loads and a switch for each mutant.
+
+Usage: instrument.py ROOT OUT     writes OUT/<name>.cc for each source; fails if a line it looks for is not there once
+
+The simulation runs these copies: with every switch off they are the product's code, only slower in places. The switches
+exist here and nowhere else. When a source changes so that an edit no longer fits, this fails: look at the rule behind
+the edit, then at the edit.
+"""
+
+import pathlib
+import sys
+
+P = "latchkey::simulation::Pause();"
+
+
+def on(mutant):
+    return f"latchkey::simulation::On(latchkey::simulation::Mutant::{mutant})"
+
+
+# Source → [(text that is there exactly once, what takes its place)].
+EDITS = {
+    "server/keys/log_follower.cc": [
+        (
+            "index_.Extend(sent_at + page->settings.bound, page->now, sent_at);",
+            "index_.Extend((%s ? clock_.BootNow() : sent_at) + page->settings.bound, page->now, sent_at);"
+            % on("kServerLeaseAnchoredAtReceive"),
+        ),
+        (
+            "renew ? store_.RenewLease(",
+            "renew && !%s ? store_.RenewLease(" % on("kServerPollsALaggingStandby"),
+        ),
+        (
+            "    if (!page.ok()) {\n      if (errors::ReasonOf(page.status()) == \"REPLICA_FORGOTTEN\") {",
+            "    if (%s && errors::ReasonOf(page.status()) == \"REPLICA_FORGOTTEN\") {\n"
+            "      page = store_.ReadLog(cursor.rev, options_.page);\n    }\n"
+            "    if (!page.ok()) {\n      if (errors::ReasonOf(page.status()) == \"REPLICA_FORGOTTEN\") {"
+            % on("kServerZeroRowRenewalAccepted"),
+        ),
+        (
+            "    if (index_.position().rev == page->head) {",
+            "    if (renew && %s) index_.Extend(sent_at + page->settings.bound, page->now, sent_at);\n"
+            "    if (index_.position().rev == page->head) {" % on("kServerFullPageExtends"),
+        ),
+        ("  hub_.EndAll(what);", "  if (!%s) hub_.EndAll(what);" % on("kServerStreamsKeptOverAResync")),
+    ],
+    "server/keys/watch_hub.cc": [
+        # It ends them a second time, when it starts at another place.
+        (
+            "    if (history_.empty() || history_.back()->revision != at) {\n"
+            "      ended = EndAllLocked(\"this server loaded its view anew\");\n",
+            "    if (history_.empty() || history_.back()->revision != at) {\n"
+            "      if (!%s) ended = EndAllLocked(\"this server loaded its view anew\");\n"
+            % on("kServerStreamsKeptOverAResync"),
+        ),
+    ],
+    "server/keys/key_verifier.cc": [
+        (
+            "  const KeyIndex::Reading& reading = pin.reading();\n",
+            "  const KeyIndex::Reading& reading = pin.reading();\n"
+            f"  const base::BootTime early = clock_.BootNow();\n  {P}\n",
+        ),
+        (
+            "  if (key != nullptr && MayAsk(question, organization)) {\n",
+            f"  {P}\n  if (key != nullptr && MayAsk(question, organization)) {{\n",
+        ),
+        (
+            "      const absl::Time purge_at = key->purge_at();\n      const base::BootTime now = clock_.BootNow();\n"
+            "      if (now >= reading.lease_until) return errors::LeaseExpired();\n",
+            "      const absl::Time purge_at = key->purge_at();\n"
+            f"      {P}\n"
+            "      const base::BootTime lease = %s ? index_.Read().lease_until : reading.lease_until;\n"
+            "      const base::BootTime now = %s ? early : clock_.BootNow();\n"
+            "      if (now >= lease) return errors::LeaseExpired();\n"
+            % (on("kServerLeaseLoadedLate"), on("kServerClockReadBeforeThePause")),
+        ),
+    ],
+    "client/src/lease_cache.cc": [
+        (
+            "  const uint32_t history = generation.load();\n  const int64_t lease = lease_until_ns.load();\n",
+            "  const int64_t early = clock.BootNow().nanoseconds();\n"
+            f"  const uint32_t history = generation.load();\n  {P}\n"
+            f"  const int64_t lease = lease_until_ns.load();\n  {P}\n",
+        ),
+        (
+            "  if (entry->revision < entry->role->invalidated.load()) return std::nullopt;\n",
+            f"  {P}\n  if (entry->revision < entry->role->invalidated.load()) return std::nullopt;\n  {P}\n"
+            "  const int64_t judged_by = %s ? lease_until_ns.load() : lease;\n" % on("kClientLeaseLoadedLate"),
+        ),
+        (
+            "  const int64_t now = clock.BootNow().nanoseconds();  // Last.\n  if (now >= lease + grace)",
+            "  const int64_t now = %s ? early : clock.BootNow().nanoseconds();  // Last.\n  if (now >= judged_by + grace)"
+            % on("kClientClockReadBeforeThePause"),
+        ),
+        (
+            "  if (fact.revision < all_invalidated ||",
+            "  if (%s) return false;\n  if (fact.revision < all_invalidated ||" % on("kClientStoresWithoutARevisionCheck"),
+        ),
+        (
+            "  return greeted && question.stream != 0 && question.stream == stream.load() && fact.revision >= floor;",
+            "  return (greeted || %s) && question.stream != 0 &&\n"
+            "         (question.stream == stream.load() || %s) &&\n         (fact.revision >= floor || %s);"
+            % (
+                on("kClientNeedsNoHello"),
+                on("kClientStoresWithoutARevisionCheck"),
+                on("kClientStoresWithoutARevisionCheck"),
+            ),
+        ),
+        (
+            "    if (state.clock.BootNow() >= believed_until) return std::nullopt;\n",
+            "    if (state.clock.BootNow() >= believed_until && !%s) return std::nullopt;\n"
+            % on("kClientBelievesLateAnswers"),
+        ),
+        (
+            "  const core::BootTime now = state.clock.BootNow();  // Last.\n"
+            "  if (now >= believed_until) return std::nullopt;\n",
+            f"  {P}\n  const core::BootTime now = state.clock.BootNow();  // Last.\n"
+            "  if (now >= believed_until && !%s) return std::nullopt;\n" % on("kClientBelievesLateAnswers"),
+        ),
+        (
+            "  if (resumed && state.complete.has_value()) return;\n",
+            "  if (%s) return;\n"
+            "  if (resumed && state.complete.has_value()) return;\n"
+            "  if (%s && state.complete.has_value()) {\n    state.applied = state.complete = from;\n    return;\n  }\n"
+            % (on("kClientNeedsNoHello"), on("kClientKeepsAllWithoutResuming")),
+        ),
+        (
+            "  state.settled_ns = (state.clock.BootNow()",
+            "  state.settled_ns = %s ? 0 : (state.clock.BootNow()" % on("kClientTrustsOtherServersAtOnce"),
+        ),
+        (
+            "  if (stream != state.stream.load() || !state.greeted) return;\n  state.Apply(",
+            "  if (stream != state.stream.load() || (!state.greeted && !%s)) return;\n  state.Apply("
+            % on("kClientNeedsNoHello"),
+        ),
+        (
+            "  const int64_t until = (ping_sent_at + ",
+            "  const int64_t until = ((%s ? state.clock.BootNow() : ping_sent_at) + " % on("kClientPongAnchoredAtReceive"),
+        ),
+    ],
+}
+
+
+def main(root, out):
+    out = pathlib.Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, edits in EDITS.items():
+        source = pathlib.Path(root, name)
+        text = source.read_text()
+        for old, new in edits:
+            if text.count(old) != 1:
+                sys.exit(f"{name}: this is there {text.count(old)} times, wanted once:\n{old}")
+            text = text.replace(old, new)
+        text = f'#include "tests/simulation/switches.h"\n#line 1 "{source}"\n' + text
+        target = out / source.name
+        target.write_text(text)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

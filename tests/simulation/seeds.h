@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+
+#include "tests/simulation/switches.h"
+
+namespace latchkey::simulation {
+
+// A schedule that a mutant does not survive.
+struct Killer {
+  Mutant mutant;
+  uint64_t seed;
+};
+
+// Found by `simulation_tests --search`. A change of what a schedule does (an event more,
+// a pause less) gives the seeds other schedules: then search again.
+inline constexpr Killer kKillers[] = {
+    {Mutant::kServerLeaseAnchoredAtReceive, 4},
+    {Mutant::kServerPollsALaggingStandby, 57},
+    {Mutant::kServerFullPageExtends, 11},
+    {Mutant::kServerZeroRowRenewalAccepted, 12},
+    {Mutant::kServerStreamsKeptOverAResync, 250},
+    {Mutant::kServerLeaseLoadedLate, 153},
+    {Mutant::kServerClockReadBeforeThePause, 94},
+    {Mutant::kClientPongAnchoredAtReceive, 131},
+    {Mutant::kClientLeaseLoadedLate, 380},
+    {Mutant::kClientClockReadBeforeThePause, 170},
+    {Mutant::kClientStoresWithoutARevisionCheck, 9},
+    {Mutant::kClientBelievesLateAnswers, 2},
+    {Mutant::kClientNeedsNoHello, 8},
+    {Mutant::kClientKeepsAllWithoutResuming, 71},
+    {Mutant::kClientTrustsOtherServersAtOnce, 2769},
+};
+
+}  // namespace latchkey::simulation

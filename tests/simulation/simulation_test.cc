@@ -1,0 +1,101 @@
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <set>
+#include <string>
+
+#include "absl/synchronization/mutex.h"
+#include "tests/simulation/schedule.h"
+#include "tests/simulation/seeds.h"
+#include "tests/simulation/switches.h"
+
+namespace latchkey::simulation {
+namespace {
+
+uint64_t schedules = 1000;
+
+Outcome RunWith(Mutant mutant, uint64_t seed) {
+  active_mutant = mutant;
+  const Outcome outcome = RunSchedule(seed);
+  active_mutant = Mutant::kNone;
+  return outcome;
+}
+
+TEST(Protocol, NoScheduleAcceptsARevokedKeyPastTheBound) {
+  Outcome all;
+  for (uint64_t seed = 1; seed <= schedules; ++seed) {
+    const Outcome outcome = RunWith(Mutant::kNone, seed);
+    EXPECT_EQ(outcome.late_accepts, 0) << "seed " << seed << ": " << outcome.first_late;
+    all.Add(outcome);
+  }
+  std::printf(
+      "%lu schedules: %ld accepts (%ld from caches), %ld denials, %ld undecided; %ld late; the latest %.3f s "
+      "after its revocation\n",
+      schedules, all.accepts, all.cache_hits, all.denials, all.undecided, all.late_accepts, all.worst);
+  // Schedules in which nothing happens would pass as well.
+  EXPECT_GT(all.cache_hits, static_cast<int64_t>(50 * schedules));
+  EXPECT_GT(all.denials, static_cast<int64_t>(10 * schedules));
+  EXPECT_GT(all.undecided, static_cast<int64_t>(schedules));
+  EXPECT_GT(all.worst, 4.5) << "no schedule comes near the bound";
+}
+
+TEST(Protocol, NoMutantSurvivesItsSchedule) {
+  std::set<Mutant> killed;
+  for (const Killer& killer : kKillers) {
+    const Outcome outcome = RunWith(killer.mutant, killer.seed);
+    EXPECT_GT(outcome.late_accepts, 0) << NameOf(killer.mutant) << " survives seed " << killer.seed
+                                       << "; search for another with simulation_tests --search";
+    EXPECT_EQ(RunWith(Mutant::kNone, killer.seed).late_accepts, 0) << "seed " << killer.seed;
+    killed.insert(killer.mutant);
+    if (outcome.late_accepts > 0) {
+      std::printf("killed: %s (seed %lu: %s)\n", std::string(NameOf(killer.mutant)).c_str(), killer.seed,
+                  outcome.first_late.c_str());
+    }
+  }
+  for (const Mutant mutant : kMutants) EXPECT_TRUE(killed.contains(mutant)) << NameOf(mutant) << " has no schedule";
+}
+
+TEST(Protocol, ASeedAlwaysGivesTheSameSchedule) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    const Outcome once = RunSchedule(seed);
+    const Outcome again = RunSchedule(seed);
+    EXPECT_EQ(once.accepts, again.accepts) << seed;
+    EXPECT_EQ(once.denials, again.denials) << seed;
+    EXPECT_EQ(once.worst, again.worst) << seed;
+  }
+}
+
+int Search() {
+  for (const Mutant mutant : kMutants) {
+    uint64_t seed = 1;
+    Outcome outcome;
+    for (; seed <= 5'000 && outcome.late_accepts == 0; ++seed) outcome = RunWith(mutant, seed);
+    std::printf("%2d %s: seed %lu: %s\n", static_cast<int>(mutant), std::string(NameOf(mutant)).c_str(), seed - 1,
+                outcome.late_accepts > 0 ? outcome.first_late.c_str() : "not killed");
+    std::fflush(stdout);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace latchkey::simulation
+
+// Beside gtest's: --schedules=N, and --search, which prints a killing seed for each mutant.
+int main(int argc, char** argv) {
+  // Fibers hold a mutex over a wait, all on one thread: what Abseil would take for a deadlock is another fiber.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  ::testing::InitGoogleTest(&argc, argv);
+  for (int i = 1; i < argc; ++i) {
+    if (std::strncmp(argv[i], "--schedules=", 12) == 0) {
+      latchkey::simulation::schedules = std::strtoull(argv[i] + 12, nullptr, 10);
+    } else if (std::strcmp(argv[i], "--search") == 0) {
+      return latchkey::simulation::Search();
+    } else {
+      std::fprintf(stderr, "simulation_tests: unknown argument %s; --schedules=N, --search\n", argv[i]);
+      return 64;
+    }
+  }
+  return RUN_ALL_TESTS();
+}

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <array>
+#include <string_view>
+
+// What tests/simulation/instrument.py writes into its copies of the sources. The product has none of it.
+namespace latchkey::simulation {
+
+// A rule of the protocol, left out.
+enum class Mutant {
+  kNone,
+  // Server.
+  kServerLeaseAnchoredAtReceive,
+  kServerPollsALaggingStandby,
+  kServerFullPageExtends,
+  kServerZeroRowRenewalAccepted,
+  kServerStreamsKeptOverAResync,
+  kServerLeaseLoadedLate,
+  kServerClockReadBeforeThePause,
+  // Client.
+  kClientPongAnchoredAtReceive,
+  kClientLeaseLoadedLate,
+  kClientClockReadBeforeThePause,
+  kClientStoresWithoutARevisionCheck,
+  kClientBelievesLateAnswers,
+  kClientNeedsNoHello,
+  kClientKeepsAllWithoutResuming,
+  kClientTrustsOtherServersAtOnce,
+};
+
+inline constexpr std::array kMutants = {
+    Mutant::kServerLeaseAnchoredAtReceive,
+    Mutant::kServerPollsALaggingStandby,
+    Mutant::kServerFullPageExtends,
+    Mutant::kServerZeroRowRenewalAccepted,
+    Mutant::kServerStreamsKeptOverAResync,
+    Mutant::kServerLeaseLoadedLate,
+    Mutant::kServerClockReadBeforeThePause,
+    Mutant::kClientPongAnchoredAtReceive,
+    Mutant::kClientLeaseLoadedLate,
+    Mutant::kClientClockReadBeforeThePause,
+    Mutant::kClientStoresWithoutARevisionCheck,
+    Mutant::kClientBelievesLateAnswers,
+    Mutant::kClientNeedsNoHello,
+    Mutant::kClientKeepsAllWithoutResuming,
+    Mutant::kClientTrustsOtherServersAtOnce,
+};
+
+std::string_view NameOf(Mutant mutant);
+
+// Which one is on; one at a time.
+extern Mutant active_mutant;
+inline bool On(Mutant mutant) { return active_mutant == mutant; }
+
+// Between two loads: a thread may be descheduled here for as long as it takes.
+void Pause();
+
+}  // namespace latchkey::simulation

@@ -1,15 +1,29 @@
 #include "client/src/channel.h"
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
 #include "grpcpp/support/channel_arguments.h"
 
 namespace latchkey::client {
+namespace {
+
+// Mistakes that gRPC would take for a host's name, and look for it for ever. A name alone would get port 443.
+bool IsMistaken(const std::string& server) {
+  return server.empty() || server.find_first_of(" \t\r\n") != std::string::npos ||
+         absl::StartsWithIgnoreCase(server, "http://") || absl::StartsWithIgnoreCase(server, "https://") ||
+         server.find(':') == std::string::npos;
+}
+
+}  // namespace
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& server, Sharing sharing) {
-  if (server.empty()) return absl::InvalidArgumentError("a gRPC target is needed, such as 127.0.0.1:50051");
+  if (IsMistaken(server)) {
+    return absl::InvalidArgumentError(
+        "a gRPC target is needed: HOST:PORT without http://, such as 127.0.0.1:50051, or unix:PATH");
+  }
   grpc::ChannelArguments arguments;
   // gRPC's default backoff grows to two minutes: far too long to stay undecided after a server's restart.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
@@ -26,7 +40,8 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& se
   if (sharing == Sharing::kOwn) arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   std::shared_ptr<grpc::Channel> channel =
       grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
-  if (channel->GetState(false) == GRPC_CHANNEL_SHUTDOWN) {
+  // A new channel is idle, unless it is one that only repeats why it could not be made.
+  if (channel->GetState(false) != GRPC_CHANNEL_IDLE) {
     return absl::InvalidArgumentError(absl::StrCat("not a gRPC target: ", server));
   }
   return channel;

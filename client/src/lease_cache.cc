@@ -125,6 +125,7 @@ struct LeaseCache::State {
   void MakeRoom();
   void EraseKey(const Kid& kid);
   void EraseDigest(const Kid& kid, const core::Digest128& digest);
+  void ForgetNewerThan(int64_t revision);
   void DropEverything();
   void Apply(const core::RevisionToken& revision, bool all_of_it);
 };
@@ -314,6 +315,12 @@ void LeaseCache::State::EraseKey(const Kid& kid) {
   while (IdentityBlock* block = verified.Erase(HashOfKid(kid), same)) Forget(block);
 }
 
+void LeaseCache::State::ForgetNewerThan(int64_t revision) {
+  for (const IdentityBlock* block : ring) {
+    if (block != nullptr && block->revision > revision) EraseDigest(Kid(block->kid), core::Digest128(block->digest));
+  }
+}
+
 void LeaseCache::State::DropEverything() {
   generation.store(generation.load() + 1);
   verified.Clear(RetireBlock);
@@ -357,7 +364,8 @@ void LeaseCache::State::Apply(const core::RevisionToken& revision, bool all_of_i
     complete = applied;  // The stream is in order: what came before is over.
     applied = revision;
   }
-  if (all_of_it) complete = applied;
+  // Not `applied`: on a stream that resumed before it, the rest of that revision may still be to come.
+  if (all_of_it && revision.revision > complete->revision) complete = revision;
 }
 
 void LeaseCache::Hello(uint64_t stream, const core::RevisionToken& from, bool resumed, absl::Duration max_staleness) {
@@ -365,7 +373,16 @@ void LeaseCache::Hello(uint64_t stream, const core::RevisionToken& from, bool re
   const std::lock_guard lock(state.mutex);
   if (stream != state.stream.load()) return;
   state.greeted = true;
-  if (resumed && state.complete.has_value()) return;
+  const bool said = max_staleness > absl::ZeroDuration();
+  const absl::Duration bound = said ? std::min(max_staleness, kLongestLease) : kLongestLease;
+  state.settled_ns = (state.clock.BootNow() + core::WithClockError(bound)).nanoseconds();
+  if (resumed && state.complete.has_value()) {
+    // The histories agree up to there. What was answered by a server that was further on may be of one that was lost,
+    // and then nobody will ever invalidate it.
+    state.ForgetNewerThan(state.complete->revision);
+    state.applied = state.complete;
+    return;
+  }
   state.lease_until_ns.store(core::BootTime::Never().nanoseconds());
   state.DropEverything();
   state.tombstones.Clear();
@@ -373,9 +390,6 @@ void LeaseCache::Hello(uint64_t stream, const core::RevisionToken& from, bool re
   state.floor = from.revision;
   state.applied = from;
   state.complete = from;
-  const bool said = max_staleness > absl::ZeroDuration();
-  const absl::Duration bound = said ? std::min(max_staleness, kLongestLease) : kLongestLease;
-  state.settled_ns = (state.clock.BootNow() + core::WithClockError(bound)).nanoseconds();
 }
 
 void LeaseCache::Invalidate(uint64_t stream, const Invalidation& what) {

@@ -31,9 +31,10 @@ namespace latchkey::client {
 //
 // What is stored. An answer is stored if its revision is at or above the floor (Hello's revision, raised when
 // tombstones are forgotten), no newer tombstone covers it (key, role, organization), and it was asked for within the
-// present stream. For max_staleness·(1+4ρ) after a Hello that did not resume, an entry lasts no longer than its own
-// answer's lease_remaining: until then another server might still answer from a history that has been rewritten, where
-// revisions mean something else.
+// present stream. For max_staleness·(1+4ρ) after a Hello, an entry lasts no longer than its own answer's
+// lease_remaining: until then another server might still answer from a history that has been rewritten, where revisions
+// mean something else. For the same reason a stream that resumes keeps only what was answered at the revision where it
+// resumes or before.
 //
 // Expiry. A key is EXPIRED here once expires_in has passed since the question. Where that is more than 10 minutes away,
 // clocks may differ too much by then: the entry ends 2ρ·expires_in earlier and the server is asked again, which counts

@@ -1,9 +1,9 @@
 #include "server/keys/key_verifier.h"
 
 #include <algorithm>
+#include <future>
 #include <utility>
 
-#include "absl/synchronization/notification.h"
 #include "client/core/judge.h"
 #include "client/core/resource_names.h"
 #include "server/base/errors.h"
@@ -139,14 +139,9 @@ void KeyVerifier::Prove(std::string_view key_string, absl::Duration time_left, s
 
 absl::StatusOr<Verdict> KeyVerifier::Verify(const VerifyQuestion& question, absl::Duration time_left) {
   if (std::optional<absl::StatusOr<Verdict>> verdict = VerifyFromMemory(question)) return *std::move(verdict);
-  absl::Status proven;
-  absl::Notification done;
-  Prove(question.key_string, time_left, "", [&](absl::Status status) {
-    proven = std::move(status);
-    done.Notify();
-  });
-  done.WaitForNotification();
-  if (!proven.ok()) return proven;
+  std::promise<absl::Status> done;
+  Prove(question.key_string, time_left, "", [&done](absl::Status status) { done.set_value(std::move(status)); });
+  if (absl::Status proven = done.get_future().get(); !proven.ok()) return proven;
   // Time has passed: start over from the loads, so that a revocation of meanwhile is seen.
   if (std::optional<absl::StatusOr<Verdict>> verdict = VerifyFromMemory(question)) return *std::move(verdict);
   return errors::LeaseExpired();  // The view was replaced meanwhile and does not have this version: can't decide.

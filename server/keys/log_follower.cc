@@ -40,17 +40,17 @@ LogFollower::LogFollower(storage::KeyStore& store, KeyIndex& index, WatchHub& hu
     : store_(store), index_(index), hub_(hub), clock_(clock), options_(std::move(options)) {}
 
 bool LogFollower::loaded() const {
-  const absl::MutexLock lock(&facts_mutex_);
+  const std::lock_guard lock(facts_mutex_);
   return loaded_fact_;
 }
 
 absl::Duration LogFollower::bound() const {
-  const absl::MutexLock lock(&facts_mutex_);
+  const std::lock_guard lock(facts_mutex_);
   return settings_.bound;
 }
 
 absl::Duration LogFollower::promised_bound() const {
-  const absl::MutexLock lock(&facts_mutex_);
+  const std::lock_guard lock(facts_mutex_);
   const absl::Time now = database_now_ + (clock_.BootNow() - sampled_at_);
   const bool old_leases_are_over = now >= settings_.changed_at + core::WithClockError(settings_.previous_bound);
   return old_leases_are_over ? settings_.bound : std::max(settings_.bound, settings_.previous_bound);
@@ -59,7 +59,7 @@ absl::Duration LogFollower::promised_bound() const {
 absl::Duration LogFollower::renewal_interval() const { return std::min(absl::Seconds(1), bound() / 5); }
 
 void LogFollower::RequireHistory(LogPosition position) {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   required_ = std::move(position);
 }
 
@@ -73,7 +73,7 @@ void LogFollower::OnDelivered(std::function<void(int64_t)> ring) { ring_ = std::
 void LogFollower::OnProgress(std::function<void(int64_t, int64_t)> progress) { progress_ = std::move(progress); }
 
 absl::Status LogFollower::Renew() {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   if (!loaded_) {
     if (absl::Status loaded = LoadLocked(); !loaded.ok()) return loaded;
   }
@@ -88,13 +88,13 @@ absl::Status LogFollower::CatchUp(base::BootTime deadline) {
   const base::BootTime arrived_at = clock_.BootNow();
   base::BootTime last;
   {
-    const absl::MutexLock lock(&facts_mutex_);
+    const std::lock_guard lock(facts_mutex_);
     last = sampled_at_;
   }
   // Whoever asks within the pause shares the reading at its end.
   const absl::Duration pause = std::min(last + options_.catch_up_pause - arrived_at, options_.catch_up_pause);
   if (pause > absl::ZeroDuration()) absl::SleepFor(pause);
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   if (!loaded_) return errors::LeaseExpired();
   if (read_at_ > arrived_at) return absl::OkStatus();
   if (clock_.BootNow() >= deadline) return errors::DeadlineExceeded();
@@ -121,7 +121,7 @@ absl::Status LogFollower::LoadLocked() {
   loaded_ = true;
   required_ = LogPosition();  // This process has followed it: from now on a rewrite is met while it runs.
   {
-    const absl::MutexLock lock(&facts_mutex_);
+    const std::lock_guard lock(facts_mutex_);
     recent_.assign(1, core::RevisionToken::Of(head->position.rev, head->position.chain));
     loaded_fact_ = true;
   }
@@ -188,7 +188,7 @@ absl::Status LogFollower::ApplyLocked(const LogRow& row, const ProofsByKid& proo
   const LogPosition position{row.rev, row.chain};
   index_.Apply(position, *change, ProofsOf(proofs, change->key ? change->key->kid : std::string()));
   hub_.Publish(position, *change);
-  const absl::MutexLock lock(&facts_mutex_);
+  const std::lock_guard lock(facts_mutex_);
   recent_.push_back(core::RevisionToken::Of(row.rev, row.chain));
   if (recent_.size() > kRecent) recent_.pop_front();
   return absl::OkStatus();
@@ -198,7 +198,7 @@ void LogFollower::Deliver(const std::vector<LogRow>& rows, const std::vector<Key
   if (rows.empty()) return;
   const int64_t last = rows.back().rev;
   {
-    const absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     if (loaded_) {
       const ProofsByKid by_kid = ByKid(proofs);
       for (const LogRow& row : rows) {
@@ -222,7 +222,7 @@ void LogFollower::Deliver(const std::vector<LogRow>& rows, const std::vector<Key
 }
 
 LogFollower::Standing LogFollower::StandingOf(const core::RevisionToken& token) const {
-  const absl::MutexLock lock(&facts_mutex_);
+  const std::lock_guard lock(facts_mutex_);
   if (recent_.empty() || token.revision > recent_.back().revision) return Standing::kAhead;
   if (token.revision < 0) return Standing::kUnknown;
   if (token.revision < recent_.front().revision) return Standing::kOld;
@@ -252,7 +252,7 @@ absl::Status LogFollower::Await(const core::RevisionToken& token, base::BootTime
 }
 
 void LogFollower::NoteSettings(const Settings& settings, absl::Time now, base::BootTime sampled_at) {
-  const absl::MutexLock lock(&facts_mutex_);
+  const std::lock_guard lock(facts_mutex_);
   settings_ = settings;
   database_now_ = now;
   sampled_at_ = sampled_at;
@@ -265,7 +265,7 @@ void LogFollower::DropLocked(const std::string& what, bool alarm) {
   loaded_ = false;
   must_pass_ = 0;  // Revisions of the other history mean nothing in this one.
   {
-    const absl::MutexLock lock(&facts_mutex_);
+    const std::lock_guard lock(facts_mutex_);
     recent_.clear();
     loaded_fact_ = false;
   }

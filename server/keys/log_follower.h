@@ -2,12 +2,12 @@
 
 #include <deque>
 #include <functional>
+#include <mutex>
 #include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "client/core/revision_token.h"
 #include "server/base/clock.h"
@@ -80,11 +80,11 @@ class LogFollower {
   void OnProgress(std::function<void(int64_t loaded, int64_t expected)> progress);
 
  private:
-  absl::Status LoadLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status ReadLocked(bool renew) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status LoadLocked();
+  absl::Status ReadLocked(bool renew);
   using ProofsByKid = absl::flat_hash_map<std::string, std::vector<KeyProof>>;
-  absl::Status ApplyLocked(const LogRow& row, const ProofsByKid& proofs) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void DropLocked(const std::string& what, bool alarm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status ApplyLocked(const LogRow& row, const ProofsByKid& proofs);
+  void DropLocked(const std::string& what, bool alarm);
   void NoteSettings(const Settings& settings, absl::Time now, base::BootTime sampled_at);
 
   storage::KeyStore& store_;
@@ -93,20 +93,20 @@ class LogFollower {
   const base::Clock& clock_;
   const Options options_;
 
-  mutable absl::Mutex mutex_;
-  bool loaded_ ABSL_GUARDED_BY(mutex_) = false;
-  bool entered_ ABSL_GUARDED_BY(mutex_) = false;
-  int64_t must_pass_ ABSL_GUARDED_BY(mutex_) = 0;  // No lease below this revision.
-  LogPosition required_ ABSL_GUARDED_BY(mutex_);
-  base::BootTime read_at_ ABSL_GUARDED_BY(mutex_);  // When the last whole reading was sent.
+  mutable std::mutex mutex_;  // Over every reading of the log; what follows is under it.
+  bool loaded_ = false;
+  bool entered_ = false;
+  int64_t must_pass_ = 0;  // No lease below this revision.
+  LogPosition required_;
+  base::BootTime read_at_;  // When the last whole reading was sent.
 
-  // Short: never held over the database.
-  mutable absl::Mutex facts_mutex_;
-  bool loaded_fact_ ABSL_GUARDED_BY(facts_mutex_) = false;
-  Settings settings_ ABSL_GUARDED_BY(facts_mutex_);
-  absl::Time database_now_ ABSL_GUARDED_BY(facts_mutex_);
-  base::BootTime sampled_at_ ABSL_GUARDED_BY(facts_mutex_);
-  std::deque<core::RevisionToken> recent_ ABSL_GUARDED_BY(facts_mutex_);  // Applied rows, oldest first, without gaps.
+  // Short: never held over the database. What follows is under it.
+  mutable std::mutex facts_mutex_;
+  bool loaded_fact_ = false;
+  Settings settings_;
+  absl::Time database_now_;
+  base::BootTime sampled_at_;
+  std::deque<core::RevisionToken> recent_;  // Applied rows, oldest first, without gaps.
 
   std::function<void(const std::string&)> alarm_;
   std::function<void(int64_t)> ring_;

@@ -78,9 +78,11 @@ void WatchHub::Stream::Acknowledge(int64_t revision) {
   acknowledged_ = std::max(acknowledged_, revision);
 }
 
-void WatchHub::Stream::Grant(base::BootTime until) {
+bool WatchHub::Stream::Grant(base::BootTime until) {
   const std::lock_guard lock(mutex_);
+  if (!ended_.ok()) return false;
   granted_ = std::max(granted_, until);
+  return true;
 }
 
 // --- Hub ---

@@ -57,8 +57,9 @@ class WatchHub {
     // The client has applied everything up to here; from its Ping. Never goes back.
     void Acknowledge(int64_t revision);
     // A Pong lends the client time until here, on this server's clock, its error allowed for: so long it may believe
-    // what it has, whatever becomes of the stream. Before the Pong is written.
-    void Grant(base::BootTime until);
+    // what it has, whatever becomes of the stream. Before the Pong is written. False: the stream has ended, and nobody
+    // would wait for this lease, so it must not be given.
+    [[nodiscard]] bool Grant(base::BootTime until);
 
    private:
     friend class WatchHub;

@@ -255,7 +255,8 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
       v1::WatchResponse::Hello* const hello = response_.mutable_hello();
       ToProto(from_, hello->mutable_sub_revision());
       hello->set_resumed(resumed_);
-      ToProto(parts_.follower.bound(), hello->mutable_max_staleness());
+      // After a lowering servers may still hold leases of the old bound: clients must reckon with those.
+      ToProto(parts_.follower.promised_bound(), hello->mutable_max_staleness());
       read_after_write_ = true;
       WriteLocked();
       return;
@@ -289,7 +290,10 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
     const base::BootTime now = parts_.clock.BootNow();  // The clock last.
     const absl::Duration remaining =
         pong_->lends ? std::max(pong_->lease_until - now, absl::ZeroDuration()) : absl::ZeroDuration();
-    stream_->Grant(now + core::WithClockError(remaining));
+    if (!stream_->Grant(now + core::WithClockError(remaining))) {
+      EndLocked(stream_->ended());
+      return;
+    }
     ToProto(remaining, pong->mutable_remaining());
     pong_.reset();
     read_after_write_ = true;

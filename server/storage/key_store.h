@@ -125,7 +125,7 @@ struct Replica {
   std::string id;    // Random, a new one with every start of the process.
   int64_t beat = 0;  // Rises with every renewal.
   // The newest revision that its index has applied, and that all its subscribed clients have acknowledged (the same if
-  // it has none).
+  // it has none). INT64_MAX applied: it has stopped, and answers no more; its row stays for its clients' last leases.
   int64_t applied_revision = 0;
   int64_t acknowledged_revision = 0;
   std::string doorbell;  // Where it hears a peer's ring, host:port; "" = nowhere.

@@ -153,7 +153,7 @@ struct Chained {
   ~Chained() {
     deleted.fetch_add(1);
     if (left == 0) return;
-    Epochs::Retire(new Chained{left - 1, deleted});
+    Epochs::Retire(std::make_unique<Chained>(left - 1, deleted).release());
     Epochs::Collect();
   }
 };

@@ -19,7 +19,7 @@ using core::Decision;
 
 inline constexpr absl::Duration kL = absl::Seconds(5);
 
-inline std::string Padded(std::string text, size_t size) { return text + std::string(size - text.size(), 'x'); }
+inline std::string Padded(const std::string& text, size_t size) { return text + std::string(size - text.size(), 'x'); }
 inline std::string KidOf(const std::string& name) { return Padded(name, core::kKeyIdLength); }
 inline std::string KeyOf(const std::string& name, const std::string& secret = "s", const std::string& label = "") {
   return core::AssembleKeyString(label, KidOf(name), Padded(secret, core::kSecretLength), '0',

@@ -473,6 +473,52 @@ TEST_F(LeaseCacheTest, ResumeStartsWhereEverythingIsCertainlyApplied) {
   EXPECT_EQ(cache.ResumeFrom(), At(13));
 }
 
+TEST_F(LeaseCacheTest, PongOfAnOlderRevisionSaysNothingOfALaterOne) {
+  Settle(10);
+  InvalidateKey("a", 11);
+  InvalidateKey("b", 12);  // There may be more of 12.
+  stream = cache.BeginStream();
+  cache.Hello(stream, At(11), true, kL);  // A server that is at 11 itself.
+  EXPECT_EQ(cache.Applied(), At(11));
+  Pong(11);
+  EXPECT_EQ(cache.ResumeFrom(), At(11));
+  InvalidateKey("b", 12);
+  Pong(11);
+  EXPECT_EQ(cache.ResumeFrom(), At(11));
+  InvalidateKey("c", 12);
+  Pong(12);
+  EXPECT_EQ(cache.ResumeFrom(), At(12));
+}
+
+// A failover that lost commits: the server that the stream resumes at agrees up to 10, and has never heard of 15.
+TEST_F(LeaseCacheTest, WhatWasAnsweredBeyondTheRevisionWhereAStreamResumesIsDropped) {
+  Settle(10);
+  Learn("a", Allowed("a", 10));
+  Learn("b", Allowed("b", 11));
+  Learn("c", Allowed("c", 15));
+  Pong(10);
+  EXPECT_EQ(Find("c"), Decision::kAllowed);
+  stream = cache.BeginStream();
+  cache.Hello(stream, At(10), true, kL);
+  Pong(10);
+  EXPECT_EQ(Find("a"), Decision::kAllowed);
+  EXPECT_EQ(Find("b"), Decision::kUnspecified);
+  EXPECT_EQ(Find("c"), Decision::kUnspecified);
+  EXPECT_EQ(cache.size(), 1u);
+}
+
+TEST_F(LeaseCacheTest, ForAWhileAfterAResumeAnEntryLastsNoLongerThanItsAnswerToo) {
+  Settle(10);
+  stream = cache.BeginStream();
+  cache.Hello(stream, At(10), true, kL);
+  Learn("a", Allowed("a", 15));  // From a server that has not noticed yet that 15 was lost.
+  clock.Advance(kL - absl::Nanoseconds(1));
+  Pong();
+  EXPECT_EQ(Find("a"), Decision::kAllowed);
+  clock.Advance(absl::Nanoseconds(1));
+  EXPECT_EQ(Find("a"), Decision::kUnspecified);
+}
+
 class FewTombstones : public LeaseCacheTest {
  protected:
   FewTombstones() : LeaseCacheTest({.tombstones = 2}) {}

@@ -523,9 +523,12 @@ TEST_F(ProverTest, ItsEndWaitsForTheFlightsThatHaveBegunOnly) {
   std::thread end([this] { prover_.reset(); });
   // It can't be gone before the held flight ends.
   const std::string probe = WrongString(KidOf(key));
-  for (bool ending = false; !ending;) {
+  const auto ending = std::make_shared<std::atomic<bool>>(false);  // Those that wait in the queue are told later.
+  while (!*ending) {
     prover->Prove(*core::ParseKeyString(probe), Lane::kFirst, absl::InfiniteDuration(), "p",
-                  [&ending](const absl::Status& status) { ending = errors::ReasonOf(status) == "SHUTTING_DOWN"; });
+                  [ending](const absl::Status& status) {
+                    if (errors::ReasonOf(status) == "SHUTTING_DOWN") *ending = true;
+                  });
     std::this_thread::yield();
   }
   store_.LetGo(KidOf(key));

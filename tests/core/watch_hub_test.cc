@@ -320,11 +320,11 @@ TEST(WatchHub, AClientWhoseStreamIsGoneCountsUntilItsLeaseIsOver) {
   const base::BootTime before = base::BootTime::FromNanoseconds(999);
   {
     const WatchHub::Subscription left = MustSubscribe(hub);
-    left.stream->Grant(over);
-    left.stream->Grant(base::BootTime::FromNanoseconds(500));  // Never goes back.
+    EXPECT_TRUE(left.stream->Grant(over));
+    EXPECT_TRUE(left.stream->Grant(base::BootTime::FromNanoseconds(500)));  // Never goes back.
   }
   const WatchHub::Subscription slow = MustSubscribe(hub);
-  slow.stream->Grant(over);
+  EXPECT_TRUE(slow.stream->Grant(over));
   hub.Publish(At(11), KeyChange("acme", "k"));
   hub.Publish(At(12), KeyChange("acme", "k"));
   ASSERT_FALSE(slow.stream->ended().ok());  // Its queue was full.
@@ -333,10 +333,23 @@ TEST(WatchHub, AClientWhoseStreamIsGoneCountsUntilItsLeaseIsOver) {
 
   const WatchHub::Subscription open = MustSubscribe(hub);
   open.stream->Acknowledge(12);
-  open.stream->Grant(over);
+  EXPECT_TRUE(open.stream->Grant(over));
   hub.EndAll("the history was rewritten");
   EXPECT_EQ(hub.AcknowledgedBy(12, before), 0);  // What it acknowledged was of another history.
   EXPECT_EQ(hub.AcknowledgedBy(12, over), 12);
+}
+
+TEST(WatchHub, AStreamThatHasEndedLendsNoTimeThatNobodyWouldWaitFor) {
+  WatchHub hub({.queue = 1, .history = 100});
+  hub.Start(At(10));
+  const base::BootTime noted = base::BootTime::FromNanoseconds(1000);
+  const WatchHub::Subscription slow = MustSubscribe(hub);
+  EXPECT_TRUE(slow.stream->Grant(noted));
+  // Whoever writes the Pong has looked at ended() by now.
+  hub.Publish(At(11), KeyChange("acme", "k"));
+  hub.Publish(At(12), KeyChange("acme", "k"));
+  EXPECT_FALSE(slow.stream->Grant(base::BootTime::FromNanoseconds(2000)));
+  EXPECT_EQ(hub.AcknowledgedBy(12, noted), 12);
 }
 
 TEST(WatchHub, StreamsThatComeAndGoUnderTheFollowerMissNothing) {

@@ -118,10 +118,11 @@ EDITS = {
             "  if (now >= believed_until && !%s) return std::nullopt;\n" % on("kClientBelievesLateAnswers"),
         ),
         (
-            "  if (resumed && state.complete.has_value()) return;\n",
+            "  state.greeted = true;\n",
+            "  state.greeted = true;\n"
             "  if (%s) return;\n"
-            "  if (resumed && state.complete.has_value()) return;\n"
-            "  if (%s && state.complete.has_value()) {\n    state.applied = state.complete = from;\n    return;\n  }\n"
+            "  if (!resumed && %s && state.complete.has_value()) {\n"
+            "    state.applied = state.complete = from;\n    return;\n  }\n"
             % (on("kClientNeedsNoHello"), on("kClientKeepsAllWithoutResuming")),
         ),
         (

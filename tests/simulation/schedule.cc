@@ -276,7 +276,7 @@ std::string_view NameOf(Mutant mutant) {
     case Mutant::kClientKeepsAllWithoutResuming:
       return "client: keeps all at a Hello that did not resume";
     case Mutant::kClientTrustsOtherServersAtOnce:
-      return "client: no settling after a Hello that did not resume";
+      return "client: no settling after a Hello";
   }
   return "?";
 }

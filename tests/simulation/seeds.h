@@ -18,18 +18,18 @@ inline constexpr Killer kKillers[] = {
     {Mutant::kServerLeaseAnchoredAtReceive, 4},
     {Mutant::kServerPollsALaggingStandby, 57},
     {Mutant::kServerFullPageExtends, 11},
-    {Mutant::kServerZeroRowRenewalAccepted, 12},
+    {Mutant::kServerZeroRowRenewalAccepted, 20},
     {Mutant::kServerStreamsKeptOverAResync, 250},
     {Mutant::kServerLeaseLoadedLate, 153},
     {Mutant::kServerClockReadBeforeThePause, 94},
-    {Mutant::kClientPongAnchoredAtReceive, 131},
+    {Mutant::kClientPongAnchoredAtReceive, 198},
     {Mutant::kClientLeaseLoadedLate, 380},
     {Mutant::kClientClockReadBeforeThePause, 170},
-    {Mutant::kClientStoresWithoutARevisionCheck, 9},
+    {Mutant::kClientStoresWithoutARevisionCheck, 13},
     {Mutant::kClientBelievesLateAnswers, 2},
     {Mutant::kClientNeedsNoHello, 8},
     {Mutant::kClientKeepsAllWithoutResuming, 71},
-    {Mutant::kClientTrustsOtherServersAtOnce, 2769},
+    {Mutant::kClientTrustsOtherServersAtOnce, 2862},
 };
 
 }  // namespace latchkey::simulation

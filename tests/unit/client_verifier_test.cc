@@ -76,7 +76,10 @@ class ScriptedKeyVerify : public v1::KeyVerify::Service {
       }
       script = script_;
     }
-    return script(*request, *response);
+    const grpc::Status status = script(*request, *response);
+    // As a server that has a lease; a script may say otherwise.
+    if (!response->has_lease_remaining()) response->mutable_lease_remaining()->set_seconds(5);
+    return status;
   }
 
  private:
@@ -254,6 +257,20 @@ TEST_F(VerifierTest, TooManyOrUnfitPermissionsAreTheCallersFaultAndMakeNoCall) {
   EXPECT_TRUE(
       verifier->Verify(WellFormedKey(), {.required_permissions = std::vector<std::string>(32, std::string(128, 'a'))})
           .allowed());
+}
+
+TEST_F(VerifierTest, AnAllowanceThatOutlivedItsLeaseIsUndecidedAndALateDenialIsStillADenial) {
+  const std::unique_ptr<Verifier> verifier = Connected();
+  for (const v1::Decision decision : {v1::DECISION_ALLOWED, v1::DECISION_REVOKED}) {
+    service_.Set([decision](const v1::VerifyRequest&, v1::VerifyResponse& response) {
+      response.set_decision(decision);
+      response.mutable_lease_remaining()->set_nanos(1);
+      return grpc::Status::OK;
+    });
+    const Answer answer = verifier->Verify(WellFormedKey());
+    EXPECT_EQ(answer.undecided(), decision == v1::DECISION_ALLOWED);
+    EXPECT_EQ(answer.denied(), decision == v1::DECISION_REVOKED);
+  }
 }
 
 TEST_F(VerifierTest, EveryErrorIsUndecidedWithItsCodeAndMessage) {

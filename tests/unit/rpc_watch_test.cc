@@ -132,6 +132,56 @@ TEST_F(WatchRpc, ManyChangesComeInMessagesOfAThousandAtMost) {
   EXPECT_EQ(kids_, wanted);
 }
 
+// A client that does not read holds the writer up; the Ping is there before the changes can be written.
+TEST_F(WatchRpc, PongComesAfterTheChangesThatWaitedWithIt) {
+  grpc::ChannelArguments narrow;  // Little is on the way to a client that does not read.
+  narrow.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  narrow.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 1'024);
+  const std::unique_ptr<v1::KeyVerify::Stub> slow = v1::KeyVerify::NewStub(
+      grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(port_), grpc::InsecureChannelCredentials(), narrow));
+  context_ = With(verifier_key_);
+  stream_ = slow->Watch(context_.get());
+  Subscribe();
+  Hello();
+  // gRPC takes 64 KiB off the server's hands; these are four times as much.
+  constexpr int kRoles = 3'000;
+  for (int i = 0; i < kRoles; ++i) {
+    service_.PutRole("acme", "deployer-of-" + std::to_string(i) + std::string(32, 'x'), {"app.deploy"});
+  }
+  const keys::LogPosition head = service_.index.position();
+  Ping(core::RevisionToken::Of(head.rev, head.chain).Encode());
+  // The Ping has been taken in, as its acknowledgement shows.
+  ASSERT_TRUE(Eventually([&] { return service_.hub.AcknowledgedBy(head.rev, service_.clock.BootNow()) == head.rev; }));
+  while (true) {
+    const v1::WatchResponse response = Next();
+    Note(response);
+    if (!response.has_invalidate()) {
+      EXPECT_EQ(response.pong().revision().number(), head.rev);
+      break;
+    }
+  }
+  EXPECT_EQ(roles_.size(), kRoles);
+  context_->TryCancel();
+  stream_->Finish();
+}
+
+TEST_F(WatchRpc, HelloSaysTheOldBoundWhileItsLeasesMayBeOut) {
+  const auto said = [this] {
+    Open(verifier_key_);
+    Subscribe();
+    const auto seconds = Hello().max_staleness().seconds();
+    context_->TryCancel();
+    stream_->Finish();
+    return seconds;
+  };
+  service_.SetBound(absl::Seconds(2));
+  ASSERT_TRUE(service_.follower.Renew().ok());
+  EXPECT_EQ(said(), 5);
+  service_.Advance(absl::Seconds(6));
+  ASSERT_TRUE(service_.follower.Renew().ok());
+  EXPECT_EQ(said(), 2);
+}
+
 TEST_F(WatchRpc, CallerHearsOnlyOfWhatItMayVerify) {
   Open(MustCreate("verifier").key_string());
   Subscribe();

@@ -134,7 +134,7 @@ struct VerifierOptions {
   // of a DNS name or "ipv4:10.0.0.1:50051,10.0.0.2:50051", are used in turn. Required.
   std::string server;
   // A file with the caller's own key string (a key that holds latchkey.verify) and nothing else but one line end;
-  // not readable by group or others. Required.
+  // not readable by group or others. Read once, by Connect: after it has changed, make a new Verifier. Required.
   std::string key_file;
   // How long one Verify may take in all. 1 ms .. 60 s.
   absl::Duration timeout = absl::Seconds(2);
@@ -157,7 +157,7 @@ struct VerifierOptions {
   // otherwise.
   absl::Duration grace = absl::ZeroDuration();
   // Tell the servers each 10 s how often which key was used, so that last_used_time and the counts are right. What was
-  // counted since the last report is lost if the process dies.
+  // counted since the last report is lost if the process dies; destroying the Verifier reports it, for 1 s at most.
   bool report_usage = true;
   // Told of rare events; see there. Default: nobody. Numbers are in Verifier::Stats.
   std::shared_ptr<VerifierObserver> observer = nullptr;

@@ -31,7 +31,7 @@ bool RunLatchkeyd(std::vector<std::string> arguments) {
 }  // namespace
 
 ServerProcess::ServerProcess(std::vector<std::string> arguments, const std::string& socket)
-    : arguments_(std::move(arguments)), channel_(ChannelTo(absl::StrCat("unix:", socket))) {}
+    : arguments_(std::move(arguments)), socket_(socket), channel_(ChannelTo(absl::StrCat("unix:", socket))) {}
 
 void ServerProcess::Start() {
   process_.reset();
@@ -72,12 +72,18 @@ Deployment::Deployment(std::string database)
   RunLatchkeyd({"keyring", "init", "--keyring", ring_file_});
 }
 
-std::unique_ptr<ServerProcess> Deployment::NewServer(const std::vector<std::string>& more_arguments) {
+std::unique_ptr<ServerProcess> Deployment::NewServer(const std::vector<std::string>& more_arguments,
+                                                     const std::string& database) {
   const std::string socket = directory_.Child(absl::StrCat("server", ++servers_));
+  const std::string url_file =
+      database.empty() ? url_file_
+                       : directory_.WriteFile(absl::StrCat("database-url", servers_), absl::StrCat(database, "\n"));
   std::vector<std::string> arguments = {testing::Program("server/latchkeyd"),
                                         "serve",
                                         "--database-url-file",
-                                        url_file_,
+                                        url_file,
+                                        "--state-dir",
+                                        absl::StrCat(socket, ".state"),
                                         "--keyring",
                                         ring_file_,
                                         "--listen",
@@ -94,6 +100,10 @@ std::string Deployment::Bootstrap() {
   const std::string file = directory_.Child("system.key");
   if (!RunLatchkeyd({"bootstrap", "--database-url-file", url_file_, "--keyring", ring_file_, "--out", file})) return "";
   return std::string(absl::StripSuffix(testing::ReadFile(file), "\n"));
+}
+
+void Deployment::SetBound(int seconds) {
+  RunLatchkeyd({"set-bound", "--database-url-file", url_file_, "--seconds", std::to_string(seconds)});
 }
 
 OneServer::OneServer(const std::string& database) : deployment(database), owner_string(deployment.Bootstrap()) {

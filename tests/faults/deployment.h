@@ -26,6 +26,8 @@ class ServerProcess {
   void Start();
   // SIGKILL; returns once it is dead.
   void Kill();
+  // SIGSTOP, SIGCONT.
+  void Signal(int signal) { process_->Signal(signal); }
   // True once KeyVerify and KeyAdmin are SERVING; fails the test, with what the server wrote, if they are not within
   // half a minute.
   bool WaitUntilServing();
@@ -33,11 +35,14 @@ class ServerProcess {
   // Its log since the last Start; a server that meets nothing unusual writes none.
   std::string Log() const { return process_->error(); }
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
+  // The path of the Unix socket that it listens on.
+  const std::string& socket() const { return socket_; }
 
  private:
   bool Serving(const std::string& service);
 
   const std::vector<std::string> arguments_;
+  const std::string socket_;
   const std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<testing::ChildProcess> process_;
 };
@@ -47,10 +52,13 @@ class Deployment {
  public:
   explicit Deployment(std::string database);
 
-  // A server that is not started yet.
-  std::unique_ptr<ServerProcess> NewServer(const std::vector<std::string>& more_arguments = {});
+  // A server that is not started yet, with a state directory of its own. `database`: another way to the database.
+  std::unique_ptr<ServerProcess> NewServer(const std::vector<std::string>& more_arguments = {},
+                                           const std::string& database = "");
   // `latchkeyd bootstrap`. Returns the key string of an owner of `system`, "" if it failed.
   std::string Bootstrap();
+  // `latchkeyd set-bound`: L, 2..60 s.
+  void SetBound(int seconds);
 
   const std::string& database() const { return database_; }
 

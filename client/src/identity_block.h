@@ -53,6 +53,7 @@ struct IdentityBlock {
   std::atomic<bool> touched{false};
   bool expires : 1 = false;
   bool has_cidrs : 1 = false;
+  bool unsettled : 1 = false;  // `until_ns` is its answer's own lease, which grace may lengthen; it has no expiry.
   uint16_t display_name_size = 0;
   // --- The rest ---
   const std::vector<core::Cidr>* cidrs = nullptr;  // Owned; nullptr = anywhere. Empty: there were some, none readable.

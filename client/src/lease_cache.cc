@@ -150,12 +150,12 @@ std::optional<LeaseCache::Hit> LeaseCache::State::FindVerified(std::string_view 
   core::Decision decision = JudgeStanding(*entry, params);
   const int64_t now = clock.BootNow().nanoseconds();  // Last.
   if (now >= lease + grace) return std::nullopt;
-  if (now >= entry->until_ns) {
-    if (!entry->expires) return std::nullopt;
-    decision = core::Decision::kExpired;
-  }
+  const bool ended = now >= entry->until_ns;
+  if (ended && !entry->expires && !(entry->unsettled && now < entry->until_ns + grace)) return std::nullopt;
+  if (ended && entry->expires) decision = core::Decision::kExpired;
   if (!entry->touched.load(std::memory_order_relaxed)) entry->touched.store(true, std::memory_order_relaxed);
-  return Hit{.decision = decision, .identity = HoldIdentity(*entry), .in_grace = now >= lease};
+  return Hit{
+      .decision = decision, .identity = HoldIdentity(*entry), .in_grace = now >= lease || (ended && entry->unsettled)};
 }
 
 std::optional<LeaseCache::Hit> LeaseCache::Find(std::string_view key_string, const VerifyParams& params) {
@@ -256,6 +256,7 @@ void LeaseCache::State::Store(const Question& question, const Fact& fact, core::
     block->until_ns = (question.asked_at + fact.expires_in * (1 - 2 * core::kClockRateError)).nanoseconds();
   }
   if (question.asked_at.nanoseconds() < settled_ns && believed_until.nanoseconds() < block->until_ns) {
+    block->unsettled = block->until_ns == kForever;
     block->until_ns = believed_until.nanoseconds();
     block->expires = false;
   }

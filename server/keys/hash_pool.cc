@@ -16,6 +16,7 @@ namespace {
 
 constexpr size_t kSaltBytes = 16;
 constexpr size_t kHashBytes = 32;
+const absl::Duration kUsualCost = absl::Milliseconds(25);
 constexpr int kFirstInARow = 9;
 
 // libargon2's allocation callbacks carry no user data, so a worker's arena is found by thread.
@@ -79,7 +80,10 @@ HashPool::~HashPool() {
 absl::StatusOr<HashPool::Ticket> HashPool::Admit(absl::Duration patience, Lane lane) {
   const std::lock_guard<std::mutex> lock(mutex_);
   const absl::Duration wait = cost_ * (Ahead(lane) / static_cast<double>(workers_.size()));
-  if (wait + cost_ > patience) return errors::HashPoolFull(std::max(wait, absl::Milliseconds(10)));
+  // The cost is learnt from hashes alone: one that a stopped process drew out must not keep an idle pool from trying.
+  const bool idle = pending_[0] + pending_[1] == 0;
+  const absl::Duration cost = idle ? std::min(cost_, kUsualCost) : cost_;
+  if (wait + cost > patience) return errors::HashPoolFull(std::max(wait, absl::Milliseconds(10)));
   ++pending_[static_cast<size_t>(lane)];
   return Ticket(this, lane);
 }

@@ -52,7 +52,7 @@ class HashPool {
 
   // A place for one hash, or HASH_POOL_FULL with how long to wait if the predicted wait plus the cost of one hash is
   // longer than `patience`. Predicted from the tickets that are out and would be served first, and a moving average of
-  // what a hash took. Never blocks.
+  // what a hash took; while none is out, from 25 ms at most. Never blocks.
   absl::StatusOr<Ticket> Admit(absl::Duration patience, Lane lane = Lane::kFirst);
 
   // The PHC string of `input` under the pool's profile and a random 16-byte salt. Blocks for the hash.

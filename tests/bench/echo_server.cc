@@ -1,76 +1,98 @@
 #include "tests/bench/echo_server.h"
 
+#include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
-#include <signal.h>
 
-#include <cstdio>
 #include <memory>
+#include <mutex>
 
-#include "absl/synchronization/mutex.h"
 #include "latchkey/v1/key_verify.grpc.pb.h"
+#include "tests/bench/echo_answers.h"
 
 namespace latchkey::bench {
 namespace {
 
-constexpr size_t kEchoedKeySize = 90;
-
-class EchoService final : public v1::KeyVerify::CallbackService {
+class EchoService final : public v1::KeyVerify::WithCallbackMethod_Verify<v1::KeyVerify::Service> {
  public:
-  EchoService() {
-    verdict_.set_decision(v1::DECISION_ALLOWED);
-    v1::Identity& identity = *verdict_.mutable_identity();
-    identity.set_name("organizations/acme/keys/0123456789abcdef");
-    identity.set_key_id("0123456789abcdef");
-    identity.set_organization("acme");
-    identity.set_display_name("bench key");
-    identity.set_role("editor");
-    for (const char* permission : {"app.read", "app.write", "latchkey.keys.read", "latchkey.roles.read"}) {
-      identity.add_permissions(permission);
-    }
-    identity.set_secret_version(1);
-    verdict_.mutable_max_cache_age()->set_seconds(4);
-    verdict_.mutable_lease_remaining()->set_seconds(4);
-    verdict_.mutable_revision()->set_number(100);
-  }
-
   grpc::ServerUnaryReactor* Verify(grpc::CallbackServerContext* context, const v1::VerifyRequest* request,
                                    v1::VerifyResponse* response) override {
-    if (request->key().size() == kEchoedKeySize) {
-      response->mutable_revision()->set_token(request->key());
-    } else {
-      *response = verdict_;
-    }
+    answers_.Answer(*request, *response);
     grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
     reactor->Finish(grpc::Status::OK);
     return reactor;
   }
 
  private:
-  v1::VerifyResponse verdict_;
+  const EchoAnswers answers_;
+};
+
+class EchoStream final : public grpc::ServerGenericBidiReactor {
+ public:
+  explicit EchoStream(const grpc::GenericCallbackServerContext& context) : answer_(EchoAnswers::MessageFor(context)) {
+    StartRead(&request_);
+  }
+
+ private:
+  void OnReadDone(bool ok) override {
+    if (!ok) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      over_ = true;
+      if (!writing_) Finish(grpc::Status::OK);
+      return;
+    }
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (writing_) {
+        ++owed_;
+      } else {
+        writing_ = true;
+        StartWrite(&answer_);
+      }
+    }
+    StartRead(&request_);
+  }
+  void OnWriteDone(bool /*ok*/) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (owed_ > 0) {
+      --owed_;
+      StartWrite(&answer_);
+      return;
+    }
+    writing_ = false;
+    if (over_) Finish(grpc::Status::OK);
+  }
+  void OnDone() override { delete this; }
+
+  const grpc::ByteBuffer answer_;
+  grpc::ByteBuffer request_;
+  std::mutex mutex_;
+  bool writing_ = false;
+  bool over_ = false;
+  int owed_ = 0;
+};
+
+class Streams final : public grpc::CallbackGenericService {
+  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override {
+    return new EchoStream(*context);
+  }
 };
 
 }  // namespace
 
-int RunEchoServer() {
-  sigset_t stop;
-  sigemptyset(&stop);
-  sigaddset(&stop, SIGTERM);
-  sigaddset(&stop, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &stop, nullptr);
-  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);  // As in latchkeyd.
+int RunCallbackEchoServer() {
+  PrepareEcho();
   EchoService service;
+  Streams streams;
   grpc::ServerBuilder builder;
   int port = 0;
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&service);
+  builder.RegisterCallbackGenericService(&streams);
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) return 69;
-  std::printf("echo on %d\n", port);
-  std::fflush(stdout);
-  int signal = 0;
-  sigwait(&stop, &signal);
-  server->Shutdown();
+  AnnounceAndWait(port);
+  server->Shutdown(std::chrono::system_clock::now());
   return 0;
 }
 

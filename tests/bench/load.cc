@@ -3,43 +3,22 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/impl/codegen/proto_utils.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
-#include <fstream>
 #include <latch>
 #include <optional>
-#include <sstream>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "tests/bench/process.h"
 
 namespace latchkey::bench {
 namespace {
 
 constexpr std::chrono::seconds kDeadline{10};
-constexpr int64_t kLookAtOneIn = 64;
 
 enum class Phase { kWarmUp, kMeasured, kOver };
-
-void Prepare(grpc::ClientContext& context, const std::string& bearer) {
-  context.set_deadline(std::chrono::system_clock::now() + kDeadline);
-  if (!bearer.empty()) context.AddMetadata("authorization", absl::StrCat("Bearer ", bearer));
-}
-
-// User and system time of all of a process's threads.
-double CpuSecondsOf(pid_t process) {
-  std::ifstream file(absl::StrCat("/proc/", process, "/stat"));
-  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  // The name, in parentheses, may hold blanks; utime and stime are fields 14 and 15, the 12th and 13th after it.
-  std::istringstream fields(text.substr(text.rfind(')') + 1));
-  std::string skipped;
-  for (int i = 0; i < 11; ++i) fields >> skipped;
-  double user = 0, system = 0;
-  fields >> user >> system;
-  return (user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
-}
 
 // One call after the other on one channel. Its callbacks run one at a time.
 class Slot {
@@ -50,7 +29,7 @@ class Slot {
 
   void Start() {
     context_.emplace();
-    Prepare(*context_, target_.bearer);
+    PrepareContext(*context_, target_.bearer);
     response_.Clear();
     const grpc::ByteBuffer& request = target_.requests[next_++ % target_.requests.size()];
     began_ = NowNanoseconds();
@@ -60,14 +39,16 @@ class Slot {
 
   Histogram latency;
   int64_t failures = 0;
+  int64_t refused = 0;
   std::string first_failure;
 
  private:
   void Done(const grpc::Status& status) {
     const int64_t took = NowNanoseconds() - began_;
     if (!status.ok()) {
+      if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) ++refused;
       Fail(absl::StrCat("code ", static_cast<int>(status.error_code()), ": ", status.error_message()));
-    } else if (calls_++ % kLookAtOneIn == 0 && !target_.is_right(response_)) {
+    } else if (calls_++ % target_.look_at_one_in == 0 && !target_.is_right(response_)) {
       Fail("another answer than expected");
     }
     const Phase phase = phase_.load(std::memory_order_relaxed);
@@ -98,6 +79,11 @@ class Slot {
 int64_t NowNanoseconds() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
       .count();
+}
+
+void PrepareContext(grpc::ClientContext& context, const std::string& bearer) {
+  context.set_deadline(std::chrono::system_clock::now() + kDeadline);
+  if (!bearer.empty()) context.AddMetadata("authorization", absl::StrCat("Bearer ", bearer));
 }
 
 Channels Connect(const std::string& address, int count) {
@@ -147,6 +133,7 @@ Measurement RunClosedLoop(const Channels& channels, const Target& target, int in
   for (const auto& slot : slots) {
     result.latency.Add(slot->latency);
     result.failures += slot->failures;
+    result.refused += slot->refused;
     if (result.first_failure.empty()) result.first_failure = slot->first_failure;
   }
   return result;
@@ -157,7 +144,7 @@ grpc::Status CallOnce(const std::shared_ptr<grpc::Channel>& channel, const std::
                       int64_t& took) {
   grpc::GenericStub stub(channel);
   grpc::ClientContext context;
-  Prepare(context, bearer);
+  PrepareContext(context, bearer);
   grpc::Status status;
   std::latch done(1);
   const int64_t began = NowNanoseconds();

@@ -16,6 +16,7 @@
 #include "server/keys/key_index.h"
 #include "server/keys/key_ring.h"
 #include "server/keys/key_verifier.h"
+#include "server/keys/prover.h"
 #include "server/storage/memory/memory_key_store.h"
 
 namespace latchkey::bench {
@@ -27,26 +28,25 @@ constexpr size_t kGarbage = 1024;
 class World {
  public:
   explicit World(int64_t count) {
-    std::vector<keys::KeyRecord> records;
+    keys::KeyIndex::Load load(index);
+    load.Begin({1, std::string(32, 'c')}, count);
+    load.Add(keys::OrganizationRecord{.id = "acme", .display_name = "Acme"});
     for (int64_t i = 0; i < count; ++i) {
       const core::Secret minted = ring.Mint();
       strings.emplace_back(minted.Expose());
-      keys::KeyRecord record;
-      record.organization = "acme";
-      record.kid = std::string(core::ParseKeyString(strings.back())->kid);
-      record.display_name = "bench key";
-      record.role = "editor";
-      record.versions.push_back({});
-      records.push_back(record);
+      const core::KeyParts parts = *core::ParseKeyString(strings.back());
+      const storage::SnapshotVersion version{.id = 1, .expires_at = keys::Never(), .proof = ring.ProofOf(parts)};
+      storage::SnapshotKey key;
+      key.organization = "acme";
+      key.kid = parts.kid;
+      key.display_name = "bench key";
+      key.role = "editor";
+      key.versions = absl::MakeConstSpan(&version, 1);
+      load.Add(key);
     }
+    load.Publish();
     for (size_t i = 0; i < kGarbage; ++i) garbage.emplace_back(other_ring.Mint().Expose());
-    const std::vector<keys::OrganizationRecord> organizations = {{.id = "acme", .display_name = "Acme"}};
-    index.Replace({1, std::string(32, 'c')}, organizations, {}, records);
     index.Extend(clock.BootNow() + absl::Hours(24), absl::FromUnixSeconds(1'700'000'000), clock.BootNow());
-    for (const std::string& text : strings) {
-      const core::KeyParts parts = *core::ParseKeyString(text);
-      index.RememberProof(std::string(parts.kid), 1, *ring.ProofOf(parts));
-    }
   }
 
   std::vector<std::string> strings, garbage;
@@ -56,7 +56,8 @@ class World {
   keys::KeyIndex index;
   storage::MemoryKeyStore store{[] { return absl::FromUnixSeconds(1'700'000'000); }};
   keys::HashPool hashes{{.workers = 1, .profile = keys::RandomKeyProfile()}, clock};
-  keys::KeyVerifier verifier{store, index, ring, hashes, clock};
+  keys::Prover prover{store, index, ring, hashes, clock, {}};
+  keys::KeyVerifier verifier{index, ring, prover, clock};
 };
 
 World& Hot() {
@@ -122,15 +123,26 @@ void LookUp(benchmark::State& state, World& (*world)()) {
   Walk walk(state, of.strings);
   for (auto _ : state) {
     const std::string_view kid = std::string_view(walk.Next()).substr(core::kMarker.size(), core::kKeyIdLength);
-    benchmark::DoNotOptimize(of.index.FindKey(kid));
-    benchmark::DoNotOptimize(of.index.FindProof(kid, 1));
+    const keys::KeyIndex::Pin pin(of.index);
+    const keys::IndexedKey* const key = pin.FindKey(kid);
+    if (key == nullptr) {
+      state.SkipWithError("a key is missing");
+      break;
+    }
+    benchmark::DoNotOptimize(key->version(0));
+    benchmark::DoNotOptimize(pin.OrganizationOf(*key));
+    benchmark::DoNotOptimize(pin.RoleOf(*key));
+  }
+  if (state.thread_index() == 0) {
+    state.counters["bytes_a_key"] =
+        static_cast<double>(of.index.memory_bytes()) / static_cast<double>(of.index.key_count());
   }
 }
 BENCHMARK_CAPTURE(LookUp, hot, Hot)
-    ->Name("index look-up, record and proof, 10 k keys")
+    ->Name("index: pin, key, proof, organization and role, 10 k keys")
     ->ThreadRange(1, 2)
     ->UseRealTime();
-BENCHMARK_CAPTURE(LookUp, large, Large)->Name("index look-up, record and proof, 200 k keys");
+BENCHMARK_CAPTURE(LookUp, large, Large)->Name("index: pin, key, proof, organization and role, 200 k keys");
 
 void Verify(benchmark::State& state, World& (*world)(), bool garbage) {
   World& of = world();

@@ -1,11 +1,13 @@
 // Usage: rpc_bench --latchkeyd PROGRAM --directory DIR --out FILE.json [--seconds S] [--rounds N] [--only ROW]
-//        rpc_bench --echo-server
+//        rpc_bench --callback-echo-server | --queue-echo-server
 //
 // Measures the RPCs beside their floors; scripts/bench runs it, README.md says how to read it. DIR must not exist; it
 // is the caller's to remove. Exits with 1 if any call was answered otherwise than expected.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <limits>
 #include <utility>
 
 #include "CLI/CLI.hpp"
@@ -26,12 +28,19 @@ namespace latchkey::bench {
 namespace {
 
 constexpr char kVerify[] = "/latchkey.v1.KeyVerify/Verify";
+constexpr char kStreamVerify[] = "/latchkey.v1.KeyVerify/StreamVerify";
 constexpr char kCreateKey[] = "/latchkey.v1.KeyAdmin/CreateKey";
 constexpr int kInFlight = 16;  // On each of two channels.
 constexpr int kKeys = 32;      // Hot set; verified for the first time after each restart.
 constexpr int kGarbage = 512;
+constexpr int kItems = 64;      // In a message of a stream.
+constexpr int kMessages = 4;    // In flight on each of two streams: a window of 256.
+constexpr double kOpen = 0.4;   // Of the slowest row's saturated rate: what the open loop sends.
 constexpr int kSlices = 4;      // Of a row in a round.
 constexpr int kStatements = 4;  // Of each kind, for each hash: they are cheap and vary.
+
+constexpr char kEcho[] = "echo 92 B";
+constexpr char kQueueEcho[] = "echo 92 B, queue";
 
 struct Options {
   std::string latchkeyd;
@@ -42,11 +51,16 @@ struct Options {
   std::string only;  // One row, for a profiler.
 };
 
-// A row of the two RPC tables.
+// A row of the RPC tables.
 struct Row {
   std::string name;
-  bool echo_server;  // Else latchkeyd.
+  Servers::Which server;
   Target target;
+};
+struct StreamRow {
+  std::string name;
+  Servers::Which server;
+  StreamTarget target;
 };
 
 std::function<bool(grpc::ByteBuffer&)> Decides(v1::Decision decision) {
@@ -88,25 +102,34 @@ class Bench {
       return Parse(bytes, response) && response.status() == grpc::health::v1::HealthCheckResponse::SERVING;
     };
     const std::string& bearer = servers_.verifier_key();
+    using Which = Servers::Which;
     rows_ = {
-        {"echo 92 B", true, {kVerify, {Serialised(echoed)}, "", Decides(v1::DECISION_UNSPECIFIED)}},
-        {"health Check", false, {"/grpc.health.v1.Health/Check", {Serialised(health)}, "", is_serving}},
-        {"echo Verify-shaped", true, {kVerify, proven_, bearer, Decides(v1::DECISION_ALLOWED)}},
-        {"Verify proven", false, {kVerify, proven_, bearer, Decides(v1::DECISION_ALLOWED)}},
-        {"Verify garbage", false, {kVerify, garbage_, bearer, Decides(v1::DECISION_NOT_FOUND)}},
-        {"Verify malformed", false, {kVerify, malformed_, bearer, Decides(v1::DECISION_MALFORMED)}},
+        {kEcho, Which::kCallbackEcho, {kVerify, {Serialised(echoed)}, "", Decides(v1::DECISION_UNSPECIFIED)}},
+        {kQueueEcho, Which::kQueueEcho, {kVerify, {Serialised(echoed)}, "", Decides(v1::DECISION_UNSPECIFIED)}},
+        {"health Check", Which::kLatchkeyd, {"/grpc.health.v1.Health/Check", {Serialised(health)}, "", is_serving}},
+        {"echo Verify-shaped", Which::kCallbackEcho, {kVerify, proven_, bearer, Decides(v1::DECISION_ALLOWED)}},
+        {"echo Verify-shaped, queue", Which::kQueueEcho, {kVerify, proven_, bearer, Decides(v1::DECISION_ALLOWED)}},
+        {"Verify proven", Which::kLatchkeyd, {kVerify, proven_, bearer, Decides(v1::DECISION_ALLOWED)}},
+        {"Verify garbage", Which::kLatchkeyd, {kVerify, garbage_, bearer, Decides(v1::DECISION_NOT_FOUND)}},
+        {"Verify malformed", Which::kLatchkeyd, {kVerify, malformed_, bearer, Decides(v1::DECISION_MALFORMED)}},
     };
+    MakeStreamRows(hot);
   }
 
   // Returns the exit code.
   int Run() {
-    if (!options_.only.empty()) std::erase_if(rows_, [this](const Row& row) { return row.name != options_.only; });
+    if (!options_.only.empty()) {
+      std::erase_if(rows_, [this](const Row& row) { return row.name != options_.only; });
+      std::erase_if(stream_rows_, [this](const StreamRow& row) { return row.name != options_.only; });
+    }
     for (int round = 0; round < options_.rounds; ++round) {
       std::fprintf(stderr, "[bench] round %d of %d\n", round + 1, options_.rounds);
       servers_.RestartLatchkeyd();
       MeasureSlowPaths();
       MeasureRows("saturated", kInFlight, round);
       MeasureRows("alone", 1, round);
+      MeasureOpenLoop(round);
+      MeasureStreams(round);
     }
     Print();
     Write();
@@ -129,8 +152,8 @@ class Bench {
     request.mutable_key()->set_role("editor");
     grpc::ByteBuffer bytes;
     int64_t took = 0;
-    const grpc::Status status =
-        CallOnce(servers_.latchkeyd().front(), kCreateKey, servers_.owner_key(), Serialised(request), bytes, took);
+    const grpc::Status status = CallOnce(servers_.channels(Servers::Which::kLatchkeyd).front(), kCreateKey,
+                                         servers_.owner_key(), Serialised(request), bytes, took);
     v1::CreateKeyResponse response;
     if (!status.ok()) {
       Failed("CreateKey", status.error_message());
@@ -143,8 +166,8 @@ class Bench {
   int64_t VerifyOnce(const grpc::ByteBuffer& request, v1::Decision wanted) {
     grpc::ByteBuffer response;
     int64_t took = 0;
-    const grpc::Status status =
-        CallOnce(servers_.latchkeyd().front(), kVerify, servers_.verifier_key(), request, response, took);
+    const grpc::Status status = CallOnce(servers_.channels(Servers::Which::kLatchkeyd).front(), kVerify,
+                                         servers_.verifier_key(), request, response, took);
     if (!status.ok()) {
       Failed("first Verify", status.error_message());
     } else if (!Decides(wanted)(response)) {
@@ -193,11 +216,85 @@ class Bench {
   }
 
   Measurement Measure(const Row& row, int in_flight) {
-    const Channels& all = row.echo_server ? servers_.echo() : servers_.latchkeyd();
+    const Channels& all = servers_.channels(row.server);
     const Channels channels = in_flight == 1 ? Channels{all.front()} : all;
     return RunClosedLoop(channels, row.target, in_flight, absl::Milliseconds(50),
-                         absl::Seconds(options_.seconds) / kSlices,
-                         row.echo_server ? servers_.echo_pid() : servers_.latchkeyd_pid());
+                         absl::Seconds(options_.seconds) / kSlices, servers_.pid(row.server));
+  }
+
+  // Every row at the same rate, that of the first round: what all of them can bear.
+  void MeasureOpenLoop(int round) {
+    if (open_rate_ == 0) {
+      open_rate_ = std::numeric_limits<double>::infinity();
+      for (const Row& row : rows_) {
+        open_rate_ = std::min(open_rate_, kOpen * numbers_[Name(row.name, "saturated")]["rate"].rounds.front());
+      }
+    }
+    std::vector<Measurement> measured(rows_.size());
+    for (int slice = 0; slice < kSlices; ++slice) {
+      for (size_t i = 0; i < rows_.size(); ++i) {
+        const Row& row = rows_[(i + slice + round) % rows_.size()];
+        measured[(i + slice + round) % rows_.size()].Add(
+            RunOpenLoop(servers_.channels(row.server), row.target, open_rate_, absl::Milliseconds(50),
+                        absl::Seconds(options_.seconds) / kSlices, servers_.pid(row.server)));
+      }
+    }
+    for (size_t i = 0; i < rows_.size(); ++i) Keep(rows_[i].name, "open loop", measured[i]);
+  }
+
+  // The echo servers answer with as many bytes as latchkeyd does.
+  void MakeStreamRows(const std::vector<std::string>& hot) {
+    StreamTarget ours;
+    ours.method = kStreamVerify;
+    ours.items = kItems;
+    ours.bearer = servers_.verifier_key();
+    for (int message = 0; message < kMessages; ++message) {
+      v1::StreamVerifyRequest request;
+      request.set_batch_id(message + 1);
+      for (int i = 0; i < kItems; ++i) request.add_requests()->set_key(hot[(message * 7 + i) % hot.size()]);
+      ours.requests.push_back(Serialised(request));
+    }
+    ours.is_right = [](size_t message, grpc::ByteBuffer& bytes) {
+      v1::StreamVerifyResponse response;
+      if (!Parse(bytes, response) || response.batch_id() != message + 1 || response.results_size() != kItems) {
+        return false;
+      }
+      return std::all_of(response.results().begin(), response.results().end(),
+                         [](const auto& item) { return item.result().response().decision() == v1::DECISION_ALLOWED; });
+    };
+    // One message, to see how long the answer is.
+    size_t answer_bytes = 0;
+    StreamTarget probe = ours;
+    probe.is_right = [&answer_bytes, right = ours.is_right](size_t message, grpc::ByteBuffer& bytes) {
+      answer_bytes = bytes.Length();
+      return right(message, bytes);
+    };
+    const Measurement probed =
+        RunStreams({servers_.channels(Servers::Which::kLatchkeyd).front()}, probe, absl::ZeroDuration(),
+                   absl::Milliseconds(50), servers_.pid(Servers::Which::kLatchkeyd));
+    if (probed.failures > 0) Failed("StreamVerify", probed.first_failure);
+    StreamTarget echo = ours;
+    echo.method = kEchoStream;
+    echo.bearer = "";
+    echo.answer_bytes = answer_bytes;
+    echo.is_right = [answer_bytes](size_t, const grpc::ByteBuffer& bytes) { return bytes.Length() == answer_bytes; };
+    stream_rows_ = {{"echo stream", Servers::Which::kCallbackEcho, echo},
+                    {"echo stream, queue", Servers::Which::kQueueEcho, echo},
+                    {"StreamVerify proven", Servers::Which::kLatchkeyd, ours}};
+    answer_bytes_ = answer_bytes;
+  }
+
+  void MeasureStreams(int round) {
+    std::vector<Measurement> measured(stream_rows_.size());
+    for (int slice = 0; slice < kSlices; ++slice) {
+      for (size_t i = 0; i < stream_rows_.size(); ++i) {
+        const size_t at = (i + slice + round) % stream_rows_.size();
+        const StreamRow& row = stream_rows_[at];
+        measured[at].Add(RunStreams(servers_.channels(row.server), row.target, absl::Milliseconds(50),
+                                    absl::Seconds(options_.seconds) / kSlices, servers_.pid(row.server)));
+      }
+    }
+    for (size_t i = 0; i < stream_rows_.size(); ++i) Keep(stream_rows_[i].name, "stream", measured[i]);
   }
 
   void Keep(const std::string& row, const std::string& how, const Measurement& measured) {
@@ -207,8 +304,7 @@ class Bench {
     numbers["rate"].rounds.push_back(measured.rate());
     numbers["p50_us"].rounds.push_back(measured.latency.Quantile(0.5) / 1e3);
     numbers["p99_us"].rounds.push_back(measured.latency.Quantile(0.99) / 1e3);
-    numbers["server_cpu_us"].rounds.push_back(measured.server_cpu_seconds * 1e6 /
-                                              static_cast<double>(measured.latency.total()));
+    numbers["server_cpu_us"].rounds.push_back(measured.server_cpu_us());
   }
 
   // Rates for `saturated`, p50 for `alone`: ours ÷ the floor's, round by round.
@@ -218,15 +314,30 @@ class Bench {
                                                     label + " ÷ echo", label + " ÷ health Check", "CPU ÷ echo"}};
     for (const Row& row : rows_) {
       auto& numbers = numbers_[Name(row.name, how)];
-      numbers[number + "_to_echo"] = numbers[number] / numbers_[Name("echo 92 B", how)][number];
+      numbers[number + "_to_echo"] = numbers[number] / numbers_[Name(kEcho, how)][number];
       numbers[number + "_to_health"] = numbers[number] / numbers_[Name("health Check", how)][number];
-      numbers["server_cpu_to_echo"] = numbers["server_cpu_us"] / numbers_[Name("echo 92 B", how)]["server_cpu_us"];
+      numbers["server_cpu_to_echo"] = numbers["server_cpu_us"] / numbers_[Name(kEcho, how)]["server_cpu_us"];
       lines.push_back({row.name, Show(numbers["rate"], 1, "%.0f"), Show(numbers["p50_us"], 1, "%.0f"),
                        Show(numbers["p99_us"], 1, "%.0f"), Show(numbers["server_cpu_us"], 1, "%.1f"),
                        Show(numbers[number + "_to_echo"]), Show(numbers[number + "_to_health"]),
                        Show(numbers["server_cpu_to_echo"])});
     }
     PrintTable(title, lines);
+  }
+
+  void PrintStreamTable() {
+    std::vector<std::vector<std::string>> lines = {
+        {"", "verdicts/s", "message p50 µs", "message p99 µs", "server CPU µs/verdict", "rate ÷ echo stream"}};
+    for (const StreamRow& row : stream_rows_) {
+      auto& numbers = numbers_[Name(row.name, "stream")];
+      numbers["rate_to_echo"] = numbers["rate"] / numbers_[Name("echo stream", "stream")]["rate"];
+      lines.push_back({row.name, Show(numbers["rate"], 1, "%.0f"), Show(numbers["p50_us"], 1, "%.0f"),
+                       Show(numbers["p99_us"], 1, "%.0f"), Show(numbers["server_cpu_us"]),
+                       Show(numbers["rate_to_echo"])});
+    }
+    PrintTable(absl::StrCat("Streams: 2, of ", kMessages, " messages in flight, ", kItems, " verdicts and ",
+                            answer_bytes_, " B a message"),
+               lines);
   }
 
   void PrintSlowTable() {
@@ -255,6 +366,11 @@ class Bench {
                 options_.rounds, options_.seconds);
     PrintRpcTable("saturated", "Saturated: closed loop, 2 channels × 16 in flight", "rate", "rate");
     PrintRpcTable("alone", "Alone: one call at a time", "p50_us", "p50");
+    PrintRpcTable("open loop",
+                  absl::StrCat("Open loop: ", rows_.empty() ? 0 : static_cast<int>(open_rate_),
+                               " calls/s, latency from the intended time"),
+                  "p99_us", "p99");
+    PrintStreamTable();
     PrintSlowTable();
     std::fflush(stdout);
   }
@@ -270,6 +386,9 @@ class Bench {
   Floors floors_;
   std::vector<grpc::ByteBuffer> proven_, garbage_, malformed_;
   std::vector<Row> rows_;
+  std::vector<StreamRow> stream_rows_;
+  size_t answer_bytes_ = 0;
+  double open_rate_ = 0;
   Rows numbers_;
   int64_t failures_ = 0;
 };
@@ -280,8 +399,10 @@ class Bench {
 int main(int argc, char** argv) {
   CLI::App app("Measures Latchkey's RPCs beside their floors");
   latchkey::bench::Options options;
-  bool echo_server = false;
-  app.add_flag("--echo-server", echo_server, "Be the bare echo server");
+  bool callback_echo = false;
+  bool queue_echo = false;
+  app.add_flag("--callback-echo-server", callback_echo, "Be the bare echo server on gRPC's callback API");
+  app.add_flag("--queue-echo-server", queue_echo, "Be the one on a completion queue with one thread");
   app.add_option("--latchkeyd", options.latchkeyd, "The server's program");
   app.add_option("--directory", options.directory, "Where data lives meanwhile");
   app.add_option("--out", options.out, "The JSON file to write");
@@ -290,7 +411,8 @@ int main(int argc, char** argv) {
   app.add_option("--rounds", options.rounds, "How often")->check(CLI::Range(1, 100));
   app.add_option("--only", options.only, "Measure one row alone, named as in the table: for a profiler");
   CLI11_PARSE(app, argc, argv);
-  if (echo_server) return latchkey::bench::RunEchoServer();
+  if (callback_echo) return latchkey::bench::RunCallbackEchoServer();
+  if (queue_echo) return latchkey::bench::RunQueueEchoServer();
   if (options.latchkeyd.empty() || options.directory.empty() || options.out.empty()) {
     std::fprintf(stderr, "rpc_bench: --latchkeyd, --directory and --out are wanted (see scripts/bench)\n");
     return 64;

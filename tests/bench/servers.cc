@@ -40,10 +40,10 @@ std::string FirstLineOf(const std::string& path) {
 }  // namespace
 
 Servers::Servers(const std::string& latchkeyd, const std::string& program, const std::string& directory)
-    : program_(latchkeyd), directory_(directory) {
-  echo_ =
-      std::make_unique<testing::ChildProcess>(testing::ChildProcess::Options{.arguments = {program, "--echo-server"}});
-  echo_channels_ = Connect(absl::StrCat("127.0.0.1:", LineThatStartsWith(*echo_, kEchoReady)), kChannels);
+    : program_(latchkeyd),
+      directory_(directory),
+      callback_echo_(StartEcho(program, "--callback-echo-server")),
+      queue_echo_(StartEcho(program, "--queue-echo-server")) {
   StartLatchkeyd();
   verifier_key_ = FirstLineOf(directory_ + "/verifier.key");
   owner_key_ = FirstLineOf(directory_ + "/acme.key");
@@ -51,9 +51,28 @@ Servers::Servers(const std::string& latchkeyd, const std::string& program, const
 
 Servers::~Servers() {
   StopLatchkeyd();
-  echo_channels_.clear();
-  echo_->Signal(SIGTERM);
-  echo_->WaitFor(absl::Seconds(10));
+  for (Echo* const echo : {&callback_echo_, &queue_echo_}) {
+    echo->channels.clear();
+    echo->process->Signal(SIGTERM);
+    echo->process->WaitFor(absl::Seconds(10));
+  }
+}
+
+Servers::Echo Servers::StartEcho(const std::string& program, const std::string& flag) {
+  Echo echo;
+  echo.process = std::make_unique<testing::ChildProcess>(testing::ChildProcess::Options{.arguments = {program, flag}});
+  echo.channels = Connect(absl::StrCat("127.0.0.1:", LineThatStartsWith(*echo.process, kEchoReady)), kChannels);
+  return echo;
+}
+
+const Channels& Servers::channels(Which which) const {
+  if (which == Which::kLatchkeyd) return channels_;
+  return which == Which::kCallbackEcho ? callback_echo_.channels : queue_echo_.channels;
+}
+
+pid_t Servers::pid(Which which) const {
+  if (which == Which::kLatchkeyd) return latchkeyd_->pid();
+  return which == Which::kCallbackEcho ? callback_echo_.process->pid() : queue_echo_.process->pid();
 }
 
 void Servers::RestartLatchkeyd() {
@@ -63,7 +82,7 @@ void Servers::RestartLatchkeyd() {
 
 void Servers::StartLatchkeyd() {
   latchkeyd_ = std::make_unique<testing::ChildProcess>(testing::ChildProcess::Options{
-      .arguments = {program_, "dev", "--data-dir", directory_, "--listen", "127.0.0.1:0"}});
+      .arguments = {program_, "dev", "--data-dir", directory_, "--listen", "127.0.0.1:0", "--proofs", "memory"}});
   channels_ = Connect(LineThatStartsWith(*latchkeyd_, kReady), kChannels);
 }
 

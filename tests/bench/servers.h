@@ -9,33 +9,38 @@
 
 namespace latchkey::bench {
 
-// The two processes that are measured: `latchkeyd dev` with its private PostgreSQL, and the bare echo server. Each is a
-// child that dies with this process. What can't be started aborts the process with the end of its log.
+// The processes that are measured: `latchkeyd dev` with its private PostgreSQL, and the bare echo servers. latchkeyd
+// keeps proofs in memory only, so that a restart makes every key's first verification a slow one again. Each is a child
+// that dies with this process. What can't be started aborts the process with the end of its log.
 class Servers {
  public:
-  // `directory` must not exist; `program` is this program's path, for the echo server.
+  // `directory` must not exist; `program` is this program's path, for the echo servers.
   Servers(const std::string& latchkeyd, const std::string& program, const std::string& directory);
   ~Servers();
 
   // Stops latchkeyd with TERM, starts it anew over the same data and connects again: what was proven is forgotten.
   void RestartLatchkeyd();
 
-  const Channels& echo() const { return echo_channels_; }
-  pid_t echo_pid() const { return echo_->pid(); }
-  const Channels& latchkeyd() const { return channels_; }
-  pid_t latchkeyd_pid() const { return latchkeyd_->pid(); }
+  enum class Which { kCallbackEcho, kQueueEcho, kLatchkeyd };
+  const Channels& channels(Which which) const;
+  pid_t pid(Which which) const;
   // Key strings of the first keys.
   const std::string& verifier_key() const { return verifier_key_; }
   const std::string& owner_key() const { return owner_key_; }
 
  private:
+  struct Echo {
+    std::unique_ptr<testing::ChildProcess> process;
+    Channels channels;
+  };
+  static Echo StartEcho(const std::string& program, const std::string& flag);
   void StartLatchkeyd();
   void StopLatchkeyd();
 
   const std::string program_;
   const std::string directory_;
-  std::unique_ptr<testing::ChildProcess> echo_;
-  Channels echo_channels_;
+  Echo callback_echo_;
+  Echo queue_echo_;
   std::unique_ptr<testing::ChildProcess> latchkeyd_;
   Channels channels_;
   std::string verifier_key_;

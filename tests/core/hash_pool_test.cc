@@ -99,6 +99,28 @@ TEST(HashPool, ALaneThatWaitsAloneHasTheWorkersForItself) {
   EXPECT_EQ(ServedInOrder("FFFFFFFFFFFF"), "FFFFFFFFFFFF");
 }
 
+// Every hash seems to have taken 10 s, as if the process had been stopped meanwhile.
+class SlowClock final : public base::Clock {
+ public:
+  base::BootTime BootNow() const override { return base::BootTime::FromNanoseconds(++asked_ * 10'000'000'000); }
+
+ private:
+  mutable std::atomic<int64_t> asked_ = 0;
+};
+
+TEST(HashPool, AHashThatTookForEverDoesNotCloseAnIdlePool) {
+  const SlowClock clock;
+  HashPool pool(OneWorker(), clock);
+  {
+    const auto ticket = pool.Admit(absl::InfiniteDuration());
+    ASSERT_THAT(ticket, IsOk());
+    ASSERT_THAT(pool.Hash(*ticket, core::Secret(std::string("x"))), IsOk());
+  }
+  const auto next = pool.Admit(absl::Milliseconds(250));
+  ASSERT_THAT(next, IsOk());
+  EXPECT_THAT(pool.Admit(absl::Milliseconds(250)), HasReason("HASH_POOL_FULL"));
+}
+
 // With no hash done yet, a hash is predicted to cost 25 ms.
 TEST(HashPool, AdmitsByWhatIsAheadOfALane) {
   const FakeClock clock;

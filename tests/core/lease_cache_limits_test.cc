@@ -151,6 +151,26 @@ TEST_F(GraceCache, KeyIsFoundUntilGraceHasPassedSinceTheLeasesEnd) {
   EXPECT_EQ(FindInGrace("a"), Decision::kUnspecified);
 }
 
+TEST_F(GraceCache, KeyLearntJustAfterHelloIsFoundUntilGraceHasPassedSinceItsAnswersLease) {
+  stream = cache.BeginStream();
+  cache.Hello(stream, At(10), false, kL);
+  Pong();
+  Learn("a", Allowed("a"));
+  LeaseCache::Fact ending = Allowed("b");
+  ending.expires_in = absl::Hours(1);
+  Learn("b", ending);
+  clock.Advance(kL - absl::Seconds(1));
+  Pong();
+  clock.Advance(absl::Seconds(1));
+  EXPECT_EQ(Find("a"), Decision::kUnspecified);  // The stream's lease lasts, the answer's does not.
+  EXPECT_TRUE(cache.FindInGrace(KeyOf("a"), {})->in_grace);
+  EXPECT_EQ(FindInGrace("b"), Decision::kUnspecified);  // When it expires is no longer known here.
+  clock.Advance(absl::Minutes(1) - absl::Nanoseconds(1));
+  EXPECT_EQ(FindInGrace("a"), Decision::kAllowed);
+  clock.Advance(absl::Nanoseconds(1));
+  EXPECT_EQ(FindInGrace("a"), Decision::kUnspecified);
+}
+
 TEST_F(GraceCache, PermissionsAndExpiryApplyInGrace) {
   Settle();
   Pong();

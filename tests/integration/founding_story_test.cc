@@ -17,8 +17,10 @@ using ::testing::IsSupersetOf;
 using ::testing::Not;
 
 std::unique_ptr<Verifier> Connect(DevServer& dev) {
-  auto verifier = Verifier::Connect(
-      {.server = dev.server().address(), .key_file = dev.KeyFile("verifier"), .timeout = absl::Seconds(10)});
+  auto verifier = Verifier::Connect({.server = dev.server().address(),
+                                     .key_file = dev.KeyFile("verifier"),
+                                     .timeout = absl::Seconds(10),
+                                     .cache = false});
   EXPECT_TRUE(verifier.ok()) << verifier.status();
   return *std::move(verifier);
 }

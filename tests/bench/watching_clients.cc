@@ -1,0 +1,65 @@
+#include "tests/bench/watching_clients.h"
+
+#include <latch>
+#include <thread>
+
+#include "client/src/channel.h"
+#include "tests/bench/bulk_keys.h"
+
+namespace latchkey::bench {
+
+WatchingClients::Client::Client(const core::Clock& clock, client::EventLoop& loop, const core::Secret& key,
+                                const std::string& server)
+    : cache({.capacity = 64, .negatives = 64}, clock),
+      watcher(cache, clock, loop, key, [server] { return *client::MakeChannel(server, client::Sharing::kOwn); },
+              nullptr, {.up = [](const std::shared_ptr<grpc::Channel>&) {}, .down = [] {}}) {}
+
+WatchingClients::WatchingClients(const std::vector<std::string>& servers, const std::string& verifier_key, int count,
+                                 int threads)
+    : verifier_key_(std::string(verifier_key)) {
+  for (int i = 0; i < threads; ++i) loops_.push_back(std::make_unique<client::EventLoop>(clock_));
+  for (int i = 0; i < count; ++i) {
+    clients_.push_back(
+        std::make_unique<Client>(clock_, *loops_[i % threads], verifier_key_, servers[i % servers.size()]));
+    clients_.back()->watcher.Start();
+  }
+}
+
+WatchingClients::~WatchingClients() {
+  std::latch stopped(size());
+  for (const auto& client : clients_) client->watcher.Stop([&stopped] { stopped.count_down(); });
+  stopped.wait();
+  loops_.clear();
+}
+
+bool WatchingClients::HasLease(int client) const { return clock_.BootNow() < clients_[client]->cache.lease_until(); }
+
+bool WatchingClients::WaitForLeases(absl::Duration patience) const {
+  const core::BootTime until = clock_.BootNow() + patience;
+  for (int i = 0; i < size(); ++i) {
+    while (!HasLease(i)) {
+      if (clock_.BootNow() >= until) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  }
+  return true;
+}
+
+bool WatchingClients::LearnEverywhere(const std::string& key_string) {
+  for (const auto& client : clients_) {
+    client::LeaseCache::Fact fact;
+    fact.decision = core::Decision::kAllowed;
+    fact.identity = Identity({.organization = "acme",
+                              .key_id = KeyIdOf(key_string),
+                              .display_name = "bench key",
+                              .role = "editor",
+                              .permissions = {"app.read", "app.write"}});
+    fact.revision = client->cache.Applied().revision;
+    fact.lease_remaining = absl::Seconds(4);
+    if (!client->cache.Learn(client->cache.Ask(key_string), fact, {}).has_value()) return false;
+    if (!client->cache.Find(key_string, {}).has_value()) return false;
+  }
+  return true;
+}
+
+}  // namespace latchkey::bench

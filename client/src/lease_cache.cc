@@ -459,9 +459,9 @@ size_t LeaseCache::negative_count() const { return state_->negatives.size(); }
 
 size_t LeaseCache::memory_bytes() const {
   const std::lock_guard lock(state_->mutex);
-  return sizeof(State) + state_->block_bytes + state_->verified.memory_bytes() +
-         state_->ring.size() * sizeof(IdentityBlock*) + state_->free_places.capacity() * sizeof(uint32_t) +
-         state_->roles.size() * sizeof(RolePart) + state_->negatives.memory_bytes() + state_->tombstones.memory_bytes();
+  return sizeof(State) + state_->block_bytes + state_->verified.memory_bytes() + state_->ring.size() * sizeof(void*) +
+         state_->free_places.capacity() * sizeof(uint32_t) + state_->roles.size() * sizeof(RolePart) +
+         state_->negatives.memory_bytes() + state_->tombstones.memory_bytes();
 }
 
 int64_t LeaseCache::evictions() const { return state_->evictions.load(std::memory_order_relaxed); }

@@ -64,19 +64,19 @@ absl::Status RevisionUnknown();                              // FAILED_PRECONDIT
 absl::Status AlreadyBootstrapped();                          // FAILED_PRECONDITION ALREADY_BOOTSTRAPPED
 
 // --- Could not decide: try again. ---
-absl::Status DatabaseUnavailable();                     // UNAVAILABLE DATABASE_UNAVAILABLE
-absl::Status OutcomeUnknown();                          // UNAVAILABLE OUTCOME_UNKNOWN: the commit is in doubt
-absl::Status LeaseExpired();                            // UNAVAILABLE LEASE_EXPIRED
-absl::Status RevisionNotReached();                      // UNAVAILABLE REVISION_NOT_REACHED: within the deadline
-absl::Status ReplicaForgotten();                        // UNAVAILABLE REPLICA_FORGOTTEN: the renewal updated no row
-absl::Status WatchEnded(const std::string& why);        // UNAVAILABLE WATCH_ENDED: subscribe anew
-absl::Status KeyRingLacks(const std::string& what);     // UNAVAILABLE KEY_RING_LACKS_ID
-absl::Status ShuttingDown();                            // UNAVAILABLE SHUTTING_DOWN
-absl::Status HashPoolFull(absl::Duration retry_after);  // RESOURCE_EXHAUSTED HASH_POOL_FULL
+absl::Status DatabaseUnavailable();                        // UNAVAILABLE DATABASE_UNAVAILABLE
+absl::Status OutcomeUnknown();                             // UNAVAILABLE OUTCOME_UNKNOWN: the commit is in doubt
+absl::Status LeaseExpired();                               // UNAVAILABLE LEASE_EXPIRED
+absl::Status RevisionNotReached();                         // UNAVAILABLE REVISION_NOT_REACHED: within the deadline
+absl::Status ReplicaForgotten();                           // UNAVAILABLE REPLICA_FORGOTTEN: the renewal updated no row
+absl::Status WatchEnded(const std::string& why);           // UNAVAILABLE WATCH_ENDED: subscribe anew
+absl::Status KeyRingLacks(const std::string& what);        // UNAVAILABLE KEY_RING_LACKS_ID
+absl::Status ShuttingDown();                               // UNAVAILABLE SHUTTING_DOWN
+absl::Status HashPoolFull(absl::Duration retry_after);     // RESOURCE_EXHAUSTED HASH_POOL_FULL
 absl::Status TooManyFailures(absl::Duration retry_after);  // RESOURCE_EXHAUSTED TOO_MANY_FAILURES: slow lane only
-absl::Status WorkersBusy(absl::Duration retry_after);   // RESOURCE_EXHAUSTED WORKERS_BUSY
-absl::Status Contended();                               // ABORTED CONTENDED: lock waits and retries ran out
-absl::Status DeadlineExceeded();                        // DEADLINE_EXCEEDED DEADLINE_EXCEEDED
+absl::Status WorkersBusy(absl::Duration retry_after);      // RESOURCE_EXHAUSTED WORKERS_BUSY
+absl::Status Contended();                                  // ABORTED CONTENDED: lock waits and retries ran out
+absl::Status DeadlineExceeded();                           // DEADLINE_EXCEEDED DEADLINE_EXCEEDED
 
 // --- Ours. The text is for the log; callers see a fixed sentence. ---
 absl::Status Internal(const std::string& for_the_log);  // INTERNAL INTERNAL

@@ -59,7 +59,8 @@ void IdentityBlock::Delete(const IdentityBlock* block) {
 size_t IdentityBlock::memory_bytes() const {
   constexpr size_t kChunkHeader = sizeof(size_t);
   size_t bytes = malloc_usable_size(const_cast<IdentityBlock*>(this)) + kChunkHeader;
-  if (cidrs != nullptr) bytes += sizeof(*cidrs) + cidrs->capacity() * sizeof(core::Cidr) + 2 * kChunkHeader;
+  if (cidrs != nullptr)
+    bytes += sizeof(std::vector<core::Cidr>) + cidrs->capacity() * sizeof(core::Cidr) + 2 * kChunkHeader;
   return bytes;
 }
 

@@ -155,6 +155,11 @@ absl::Status LogFollower::ReadLocked(bool renew) {
       ++resyncs;
       continue;
     }
+    if (page->timeline != timeline_) {
+      hub_.EndAll("the database failed over");
+      hub_.Start(cursor);
+      timeline_ = page->timeline;
+    }
     const ProofsByKid proofs = ByKid(std::move(page->proofs));
     for (size_t i = 1; i < page->rows.size(); ++i) {
       if (absl::Status applied = ApplyLocked(page->rows[i], proofs); !applied.ok()) return applied;

@@ -26,7 +26,9 @@ namespace latchkey::keys {
 //
 // If the history in the database is not the one that was followed (a restore, a failover that lost commits), the lease
 // ends, every Watch stream is ended, the view is loaded anew, and only then may there be a lease again. If the cursor's
-// row has merely been pruned, the same happens without the alarm.
+// row has merely been pruned, the same happens without the alarm. If the database failed over and the cursor's row is
+// in both histories, the view is right, but a client may have heard of the lost rows by another server: the streams
+// end.
 //
 // Thread-safe; one reading of the log is in flight at a time.
 class LogFollower {
@@ -97,6 +99,7 @@ class LogFollower {
   bool loaded_ = false;
   bool entered_ = false;
   int64_t must_pass_ = 0;  // No lease below this revision.
+  int64_t timeline_ = 0;   // Of the last page.
   LogPosition required_;
   base::BootTime read_at_;  // When the last whole reading was sent.
 

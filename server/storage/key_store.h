@@ -113,7 +113,10 @@ struct SnapshotHead {
 struct LogPage {
   int64_t head = 0;    // The newest revision in the same transaction.
   int64_t oldest = 0;  // The oldest row that is still kept.
-  absl::Time now;      // The database's clock in that transaction.
+  // Another one after every promotion of a standby or restore: some commits may be lost, and what was read before may
+  // be of a history that is over, although the cursor's row is in both. PostgreSQL's timeline.
+  int64_t timeline = 0;
+  absl::Time now;  // The database's clock in that transaction.
   keys::Settings settings;
   std::vector<keys::LogRow> rows;
   // The stored proofs of the keys that `rows` show, each once; none for rows that a server older than proofs wrote.

@@ -245,6 +245,28 @@ TEST(LogFollower, ARewrittenHistoryEndsEveryStreamBeforeThereIsALease) {
   EXPECT_THAT(open->stream->ended(), HasReason("WATCH_ENDED"));
 }
 
+TEST(LogFollower, AFailoverEndsTheStreamsAlsoWhereTheRowsThatWereFollowedSurvivedIt) {
+  MemoryService service;
+  Replica behind(service);
+  ASSERT_THAT(behind.follower.Renew(), IsOk());
+  const auto before = behind.hub.Subscribe({}, {}, [] {});
+  ASSERT_THAT(before, IsOk());
+  const core::RevisionToken at = behind.hub.position();
+  service.MustCreate(service.acme_owner, "acme", "editor");
+  service.store.DropNewestRows(1);  // The other server has not seen it.
+  int alarms = 0;
+  behind.follower.OnHistoryRewritten([&alarms](const std::string&) { ++alarms; });
+  ASSERT_THAT(behind.follower.Renew(), IsOk());
+  EXPECT_THAT(before->stream->ended(), HasReason("WATCH_ENDED"));
+  EXPECT_EQ(alarms, 0);
+  // Where it ended is a place in this history: it may go on from there.
+  const auto after = behind.hub.Subscribe({}, at, [] {});
+  ASSERT_THAT(after, IsOk());
+  EXPECT_TRUE(after->resumed);
+  ASSERT_THAT(behind.follower.Renew(), IsOk());
+  EXPECT_THAT(after->stream->ended(), IsOk());
+}
+
 TEST(LogFollower, RefusesADatabaseThatLacksTheHistoryItMustContinue) {
   MemoryService service;
   const LogPosition followed = service.index.position();

@@ -42,6 +42,8 @@ EDITS = {
             "    if (renew && %s) index_.Extend(sent_at + page->settings.bound, page->now, sent_at);\n"
             "    if (index_.position().rev == page->head) {" % on("kServerFullPageExtends"),
         ),
+        ("    if (page->timeline != timeline_) {", "    if (page->timeline != timeline_ && !%s && !%s) {"
+            % (on("kServerIgnoresAFailover"), on("kServerStreamsKeptOverAResync"))),
         ("  hub_.EndAll(what);", "  if (!%s) hub_.EndAll(what);" % on("kServerStreamsKeptOverAResync")),
     ],
     "server/keys/watch_hub.cc": [

@@ -261,6 +261,8 @@ std::string_view NameOf(Mutant mutant) {
       return "server: lease loaded after the record";
     case Mutant::kServerClockReadBeforeThePause:
       return "server: no look at the clock after the work";
+    case Mutant::kServerIgnoresAFailover:
+      return "server: ignores a failover that its own rows survived";
     case Mutant::kClientPongAnchoredAtReceive:
       return "client: lease anchored at the Pong";
     case Mutant::kClientLeaseLoadedLate:

@@ -67,11 +67,14 @@ TEST(Protocol, ASeedAlwaysGivesTheSameSchedule) {
   }
 }
 
-int Search() {
+// `only`: the number of one mutant; 0 = all.
+int Search(int only, uint64_t from) {
   for (const Mutant mutant : kMutants) {
-    uint64_t seed = 1;
+    if (only != 0 && static_cast<int>(mutant) != only) continue;
+    uint64_t seed = from;
     Outcome outcome;
-    for (; seed <= 5'000 && outcome.late_accepts == 0; ++seed) outcome = RunWith(mutant, seed);
+    for (; seed < from + (only == 0 ? 5'000 : 100'000) && outcome.late_accepts == 0; ++seed)
+      outcome = RunWith(mutant, seed);
     std::printf("%2d %s: seed %lu: %s\n", static_cast<int>(mutant), std::string(NameOf(mutant)).c_str(), seed - 1,
                 outcome.late_accepts > 0 ? outcome.first_late.c_str() : "not killed");
     std::fflush(stdout);
@@ -82,7 +85,8 @@ int Search() {
 }  // namespace
 }  // namespace latchkey::simulation
 
-// Beside gtest's: --schedules=N, and --search, which prints a killing seed for each mutant.
+// Beside gtest's: --schedules=N; --search prints a killing seed for each mutant, --search=MUTANT[,SEED] for one of
+// them, looked for longer.
 int main(int argc, char** argv) {
   // Fibers hold a mutex over a wait, all on one thread: what Abseil would take for a deadlock is another fiber.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
@@ -91,7 +95,11 @@ int main(int argc, char** argv) {
     if (std::strncmp(argv[i], "--schedules=", 12) == 0) {
       latchkey::simulation::schedules = std::strtoull(argv[i] + 12, nullptr, 10);
     } else if (std::strcmp(argv[i], "--search") == 0) {
-      return latchkey::simulation::Search();
+      return latchkey::simulation::Search(0, 1);
+    } else if (std::strncmp(argv[i], "--search=", 9) == 0) {
+      char* rest = argv[i] + 9;
+      const int only = static_cast<int>(std::strtol(rest, &rest, 10));
+      return latchkey::simulation::Search(only, *rest == ',' ? std::strtoull(rest + 1, nullptr, 10) : 1);
     } else {
       std::fprintf(stderr, "simulation_tests: unknown argument %s; --schedules=N, --search\n", argv[i]);
       return 64;

@@ -17,6 +17,7 @@ enum class Mutant {
   kServerStreamsKeptOverAResync,
   kServerLeaseLoadedLate,
   kServerClockReadBeforeThePause,
+  kServerIgnoresAFailover,
   // Client.
   kClientPongAnchoredAtReceive,
   kClientLeaseLoadedLate,
@@ -29,21 +30,14 @@ enum class Mutant {
 };
 
 inline constexpr std::array kMutants = {
-    Mutant::kServerLeaseAnchoredAtReceive,
-    Mutant::kServerPollsALaggingStandby,
-    Mutant::kServerFullPageExtends,
-    Mutant::kServerZeroRowRenewalAccepted,
-    Mutant::kServerStreamsKeptOverAResync,
-    Mutant::kServerLeaseLoadedLate,
-    Mutant::kServerClockReadBeforeThePause,
-    Mutant::kClientPongAnchoredAtReceive,
-    Mutant::kClientLeaseLoadedLate,
-    Mutant::kClientClockReadBeforeThePause,
-    Mutant::kClientStoresWithoutARevisionCheck,
-    Mutant::kClientBelievesLateAnswers,
-    Mutant::kClientNeedsNoHello,
-    Mutant::kClientKeepsAllWithoutResuming,
-    Mutant::kClientTrustsOtherServersAtOnce,
+    Mutant::kServerLeaseAnchoredAtReceive,  Mutant::kServerPollsALaggingStandby,
+    Mutant::kServerFullPageExtends,         Mutant::kServerZeroRowRenewalAccepted,
+    Mutant::kServerStreamsKeptOverAResync,  Mutant::kServerLeaseLoadedLate,
+    Mutant::kServerClockReadBeforeThePause, Mutant::kServerIgnoresAFailover,
+    Mutant::kClientPongAnchoredAtReceive,   Mutant::kClientLeaseLoadedLate,
+    Mutant::kClientClockReadBeforeThePause, Mutant::kClientStoresWithoutARevisionCheck,
+    Mutant::kClientBelievesLateAnswers,     Mutant::kClientNeedsNoHello,
+    Mutant::kClientKeepsAllWithoutResuming, Mutant::kClientTrustsOtherServersAtOnce,
 };
 
 std::string_view NameOf(Mutant mutant);

@@ -17,6 +17,7 @@ void MemoryKeyStore::LoseNextReply() {
 
 void MemoryKeyStore::DropNewestRows(int count) {
   const std::lock_guard lock(mutex_);
+  ++timeline_;
   for (; count > 0 && log_.size() > 1; --count) {
     undo_.back()();
     undo_.pop_back();
@@ -28,6 +29,7 @@ void MemoryKeyStore::DropNewestRows(int count) {
 
 void MemoryKeyStore::ReplaceChain() {
   const std::lock_guard lock(mutex_);
+  ++timeline_;
   // The old identity hashed once more is as good as a random one, and two calls never meet.
   log_[0].chain = keys::ChainOf(log_[0].chain, 0, log_[0].at, "another history");
   for (size_t i = 1; i < log_.size(); ++i) {

@@ -93,6 +93,7 @@ class MemoryKeyStore final : public KeyStore {
   std::vector<keys::LogRow> log_;            // Element i has rev i.
   std::vector<std::function<void()>> undo_;  // Of log_'s element i.
   std::vector<std::string> row_kids_;        // Likewise: the key of the row, "" = none.
+  int64_t timeline_ = 1;
   int64_t oldest_ = 0;
   struct SeenReplica {
     Replica replica;

@@ -18,6 +18,7 @@ LogPage MemoryKeyStore::Page(int64_t cursor, int limit) const {
   LogPage page;
   page.head = log_.back().rev;
   page.oldest = oldest_;
+  page.timeline = timeline_;
   page.now = Now();
   page.settings = state_.settings;
   std::set<std::string> seen;

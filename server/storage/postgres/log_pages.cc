@@ -40,6 +40,7 @@ LogPage PageFrom(const pqxx::result& result, int first) {
   page.oldest = head[first + 1].as<int64_t>();
   page.now = postgres::ParseTime(head[first + 2].c_str());
   page.settings = postgres::SettingsFrom(head, first + 3);
+  page.timeline = head[first + 12].as<int64_t>();
   std::set<std::string> seen;
   for (const auto& row : result) {
     if (row[first + 6].is_null()) break;  // No rows at or after the cursor.

@@ -6,7 +6,8 @@ namespace latchkey::storage::postgres {
 #define LOG_PAGE                                                                                                \
   "h.rev, (SELECT min(rev) FROM change_log), (SELECT clock_timestamp()), " LATCHKEY_SETTINGS_COLUMNS            \
   ", c.rev, c.at, c.body, c.chain, c.kid, (SELECT string_agg(p.version || ',' || p.generation::text || ',' || " \
-  "encode(p.digest, 'hex'), ';') FROM proofs p WHERE p.kid = c.kid) FROM log_head h CROSS JOIN settings s "     \
+  "encode(p.digest, 'hex'), ';') FROM proofs p WHERE p.kid = c.kid), (SELECT ('x' || "                          \
+  "left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint) FROM log_head h CROSS JOIN settings s "    \
   "LEFT JOIN LATERAL (SELECT * FROM change_log l WHERE l.rev >= $1 ORDER BY l.rev LIMIT $2) c ON true ORDER BY c.rev"
 
 const std::vector<Statement>& Statements() {

@@ -7,22 +7,36 @@
 namespace latchkey::core {
 namespace {
 
+constexpr uint8_t kNoDigit = 0x80;  // A bit that no digit's value has.
+constexpr size_t kLongestNumber = 11;
+
 constexpr std::array<uint8_t, 256> MakeDigitTable() {
   std::array<uint8_t, 256> table{};
-  for (const char c : kBase62Digits) table[static_cast<unsigned char>(c)] = 1;
+  table.fill(kNoDigit);
+  for (size_t i = 0; i < kBase62Digits.size(); ++i) {
+    table[static_cast<unsigned char>(kBase62Digits[i])] = static_cast<uint8_t>(i);
+  }
   return table;
 }
 
-constexpr std::array<uint8_t, 256> kIsDigit = MakeDigitTable();
+constexpr std::array<uint8_t, 256> kValueOf = MakeDigitTable();
 
 }  // namespace
 
-bool IsBase62(char c) { return kIsDigit[static_cast<unsigned char>(c)] != 0; }
+bool IsBase62(char c) { return kValueOf[static_cast<unsigned char>(c)] != kNoDigit; }
 
 bool IsBase62(std::string_view text) {
-  uint8_t all = 1;  // No early end: mispredicted branches would cost more than the rest of a key string.
-  for (const char c : text) all &= kIsDigit[static_cast<unsigned char>(c)];
-  return all != 0;
+  uint8_t any = 0;  // No early end: mispredicted branches would cost more than the rest of a key string.
+  for (const char c : text) any |= kValueOf[static_cast<unsigned char>(c)];
+  return (any & kNoDigit) == 0;
+}
+
+std::optional<uint64_t> ParseBase62(std::string_view text) {
+  if (text.size() > kLongestNumber || !IsBase62(text)) return std::nullopt;
+  unsigned __int128 number = 0;  // 62^11 is nearly three times 2^64.
+  for (const char c : text) number = number * 62 + kValueOf[static_cast<unsigned char>(c)];
+  if (number >> 64 != 0) return std::nullopt;
+  return static_cast<uint64_t>(number);
 }
 
 std::string Base62(uint64_t number, int width) {

@@ -78,7 +78,7 @@ std::optional<KeyParts> ParseKeyString(std::string_view text) {
   parts.gen = take(1)[0];
   parts.tag = take(kTagLength);
   parts.crc = take(kCrcLength);
-  if (KeyCrc(parts.canonical.substr(0, kCanonicalLength - kCrcLength)) != parts.crc) return std::nullopt;
+  if (ParseBase62(parts.crc) != Crc32(parts.canonical.substr(0, kCanonicalLength - kCrcLength))) return std::nullopt;
   return parts;
 }
 

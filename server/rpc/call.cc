@@ -1,6 +1,5 @@
 #include "server/rpc/call.h"
 
-#include <optional>
 #include <utility>
 
 #include "server/base/errors.h"
@@ -35,20 +34,13 @@ absl::Status Call::StillWanted() const {
 }
 
 void Call::Authenticate(const std::shared_ptr<Call>& call, std::function<void()> then) {
-  const std::optional<absl::Status> known = call->caller_.FromMemory();
-  if (!known.has_value()) {
-    call->caller_.Prove(call->TimeLeft(), [call, then = std::move(then)](const absl::Status& status) {
-      if (status.ok()) {
-        then();
-      } else {
-        call->Complete(status);
-      }
-    });
-  } else if (known->ok()) {
-    then();
-  } else {
-    call->Complete(*known);
-  }
+  call->caller_.Judge(call->TimeLeft(), nullptr, [call, then = std::move(then)](const absl::Status& status) {
+    if (status.ok()) {
+      then();
+    } else {
+      call->Complete(status);
+    }
+  });
 }
 
 void Call::Complete(const absl::Status& status) {

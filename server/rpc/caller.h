@@ -5,8 +5,10 @@
 #include <chrono>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -61,7 +63,17 @@ class Caller {
   // After nullopt: `done` is called exactly once, here or on another thread, with what FromMemory says then. Waits no
   // longer than `time_left`.
   void Prove(absl::Duration time_left, std::function<void(absl::Status)> done);
-  // True for a status of the two above that means a bad caller, not an outage.
+  // The two in turn: `then` is called exactly once, here or on another thread, which keeps `alive` until then.
+  template <typename Then>
+  void Judge(absl::Duration time_left, std::shared_ptr<const void> alive, Then then) {
+    if (const std::optional<absl::Status> known = FromMemory()) {
+      then(*known);
+    } else {
+      Prove(time_left,
+            [alive = std::move(alive), then = std::move(then)](const absl::Status& status) { then(status); });
+    }
+  }
+  // True for a status of those above that means a bad caller, not an outage.
   static bool IsRefusal(const absl::Status& status) {
     return absl::IsUnauthenticated(status) || absl::IsPermissionDenied(status);
   }

@@ -81,7 +81,7 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
       if (end_.has_value()) return;
       ++under_way_;
     }
-    WithCaller([this](const absl::Status& known) {
+    JudgeCaller([this](const absl::Status& known) {
       const std::lock_guard<std::mutex> lock(mutex_);
       if (!known.ok()) EndLocked(known, /*drop=*/true);
       LeaveLocked(/*read=*/true);
@@ -101,7 +101,7 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
       }
       ++under_way_;
     }
-    WithCaller([this](const absl::Status& known) { Judge(known); });
+    JudgeCaller([this](const absl::Status& known) { Judge(known); });
   }
 
   void OnWriteDone(bool ok) override {
@@ -125,14 +125,10 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
   }
 
  private:
-  // Judges the caller's key as it is now, which may have been revoked since the last message.
+  // The caller's key as it is now: it may have been revoked since the last message.
   template <typename Then>
-  void WithCaller(Then then) {
-    if (const std::optional<absl::Status> known = caller_.FromMemory()) {
-      then(*known);
-    } else {
-      caller_.Prove(kCallerPatience, [self = shared_from_this(), then](const absl::Status& proven) { then(proven); });
-    }
+  void JudgeCaller(Then then) {
+    caller_.Judge(kCallerPatience, shared_from_this(), std::move(then));
   }
 
   // Answers the batch in request_. A caller who can't be judged is no bad caller: its items are told why instead.

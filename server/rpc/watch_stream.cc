@@ -92,7 +92,7 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
       if (end_.has_value()) return;
       ++under_way_;
     }
-    WithCaller([this](const absl::Status& known) {
+    JudgeCaller([this](const absl::Status& known) {
       const std::lock_guard<std::mutex> lock(mutex_);
       --under_way_;
       if (!known.ok()) EndLocked(known);
@@ -112,7 +112,7 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
       heard_at_ = parts_.clock.BootNow();
       ++under_way_;
     }
-    WithCaller([this](const absl::Status& known) { Take(known); });
+    JudgeCaller([this](const absl::Status& known) { Take(known); });
   }
 
   void OnWriteDone(bool ok) override {
@@ -174,14 +174,10 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
     PumpLocked();
   }
 
-  // Judges the caller's key as it is now, which may have been revoked since the last message.
+  // The caller's key as it is now: it may have been revoked since the last message.
   template <typename Then>
-  void WithCaller(Then then) {
-    if (const std::optional<absl::Status> known = caller_.FromMemory()) {
-      then(*known);
-    } else {
-      caller_.Prove(kCallerPatience, [self = shared_from_this(), then](const absl::Status& proven) { then(proven); });
-    }
+  void JudgeCaller(Then then) {
+    caller_.Judge(kCallerPatience, shared_from_this(), std::move(then));
   }
 
   // The message in request_. A caller who can't be judged now is no bad caller: the stream stays, so that Invalidates

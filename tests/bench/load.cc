@@ -8,17 +8,14 @@
 #include <chrono>
 #include <latch>
 #include <optional>
-#include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "tests/bench/process.h"
+#include "tests/bench/closed_loop.h"
 
 namespace latchkey::bench {
 namespace {
 
 constexpr std::chrono::seconds kDeadline{10};
-
-enum class Phase { kWarmUp, kMeasured, kOver };
 
 // One call after the other on one channel. Its callbacks run one at a time.
 class Slot {
@@ -119,24 +116,7 @@ Measurement RunClosedLoop(const Channels& channels, const Target& target, int in
     }
   }
   for (const auto& slot : slots) slot->Start();
-  std::this_thread::sleep_for(absl::ToChronoNanoseconds(warm_up));
-
-  Measurement result;
-  const double cpu_before = CpuSecondsOf(server);
-  const int64_t began = NowNanoseconds();
-  phase = Phase::kMeasured;
-  std::this_thread::sleep_for(absl::ToChronoNanoseconds(length));
-  phase = Phase::kOver;
-  result.seconds = static_cast<double>(NowNanoseconds() - began) / 1e9;
-  result.server_cpu_seconds = CpuSecondsOf(server) - cpu_before;
-  over.wait();
-  for (const auto& slot : slots) {
-    result.latency.Add(slot->latency);
-    result.failures += slot->failures;
-    result.refused += slot->refused;
-    if (result.first_failure.empty()) result.first_failure = slot->first_failure;
-  }
-  return result;
+  return MeasureLoops(slots, phase, over, warm_up, length, server);
 }
 
 grpc::Status CallOnce(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,

@@ -6,18 +6,15 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "tests/bench/closed_loop.h"
 #include "tests/bench/load.h"
-#include "tests/bench/process.h"
 
 namespace latchkey::bench {
 namespace {
 
 constexpr int64_t kLookAtOneIn = 64;
-
-enum class Phase { kWarmUp, kMeasured, kOver };
 
 // One stream. Reads and writes have a callback each, at the same time.
 class Stream final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
@@ -38,6 +35,7 @@ class Stream final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byte
 
   Histogram latency;
   int64_t failures = 0;
+  int64_t refused = 0;
   std::string first_failure;
 
  private:
@@ -91,6 +89,7 @@ class Stream final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byte
 
   void OnDone(const grpc::Status& status) override {
     if (!status.ok()) {
+      if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) ++refused;
       Fail(absl::StrCat("code ", static_cast<int>(status.error_code()), ": ", status.error_message()));
     }
     over_.count_down();
@@ -124,23 +123,8 @@ Measurement RunStreams(const Channels& channels, const StreamTarget& target, abs
   std::latch over(static_cast<std::ptrdiff_t>(channels.size()));
   std::vector<std::unique_ptr<Stream>> streams;
   for (const auto& channel : channels) streams.push_back(std::make_unique<Stream>(channel, target, phase, over));
-  std::this_thread::sleep_for(absl::ToChronoNanoseconds(warm_up));
-
-  Measurement result;
+  Measurement result = MeasureLoops(streams, phase, over, warm_up, length, server);
   result.items = target.items;
-  const double cpu_before = CpuSecondsOf(server);
-  const int64_t began = NowNanoseconds();
-  phase = Phase::kMeasured;
-  std::this_thread::sleep_for(absl::ToChronoNanoseconds(length));
-  phase = Phase::kOver;
-  result.seconds = static_cast<double>(NowNanoseconds() - began) / 1e9;
-  result.server_cpu_seconds = CpuSecondsOf(server) - cpu_before;
-  over.wait();
-  for (const auto& stream : streams) {
-    result.latency.Add(stream->latency);
-    result.failures += stream->failures;
-    if (result.first_failure.empty()) result.first_failure = stream->first_failure;
-  }
   return result;
 }
 

@@ -97,7 +97,9 @@ TEST(KeyVerifier, AWrongSecretUnderARightTagIsNotFoundAndTellsNothing) {
   ASSERT_EQ(service.ring.CheckTag(*core::ParseKeyString(forged)), KeyRing::TagCheck::kMinted);
   const int64_t hashes = service.hashes.computed();
   for (const bool deleted : {false, true}) {
-    if (deleted) ASSERT_THAT(service.registry.Delete(service.acme_owner, {"acme", issued.key.kid}), IsOk());
+    if (deleted) {
+      ASSERT_THAT(service.registry.Delete(service.acme_owner, {"acme", issued.key.kid}), IsOk());
+    }
     const auto verdict = service.Verify(forged);
     ASSERT_THAT(verdict, IsOk());
     EXPECT_EQ(verdict->decision, Decision::kNotFound);

@@ -57,6 +57,17 @@ TEST(KeyFormat, HintShowsNothingOfTheSecret) {
   EXPECT_EQ(KeyHint(*parts), "lk1_AbCd…" + text.substr(78));
 }
 
+TEST(Base62, NumberComesBackFromItsText) {
+  for (const uint64_t number : {uint64_t{0}, uint64_t{61}, uint64_t{62}, uint64_t{0xFFFFFFFF}, ~uint64_t{0}}) {
+    EXPECT_EQ(ParseBase62(Base62(number, 11)), number);
+  }
+  EXPECT_EQ(ParseBase62("z"), 61u);
+  EXPECT_EQ(ParseBase62("LygHa16AHYG"), std::nullopt);  // 2^64.
+  EXPECT_EQ(ParseBase62("zzzzzzzzzzz"), std::nullopt);
+  EXPECT_EQ(ParseBase62("000000000001"), std::nullopt);  // Twelve digits.
+  for (const char* const text : {"1_1", "1 ", "-1", "\xc3\xa9"}) EXPECT_EQ(ParseBase62(text), std::nullopt) << text;
+}
+
 TEST(Base62, PadsAndOrdersDigitsAndLetters) {
   EXPECT_EQ(Base62(0, 3), "000");
   EXPECT_EQ(Base62(61, 2), "0z");

@@ -3,15 +3,18 @@
 //
 // Measures what shows only with many keys, many clients or after a restart: scripts/bench runs it, README.md says how
 // to read it. DIR must not exist. Exits with 1 if any call was answered otherwise than expected.
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <fstream>
 #include <functional>
 #include <latch>
 #include <map>
 #include <thread>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
@@ -20,6 +23,7 @@
 #include "latchkey/v1/key_verify.pb.h"
 #include "server/app/embedded_postgres.h"
 #include "server/app/files.h"
+#include "server/keys/hash_pool.h"
 #include "tests/bench/installation.h"
 #include "tests/bench/load.h"
 #include "tests/bench/process.h"
@@ -67,6 +71,32 @@ Target VerifyTarget(const std::vector<std::string>& strings, const std::string& 
   };
   return target;
 }
+
+// What Argon2 is to the scheduler and nothing else: as many threads that compute without end as the server has hash
+// workers, each as nice as those.
+class BusyLoops {
+ public:
+  explicit BusyLoops(int count) {
+    for (int i = 0; i < count; ++i) {
+      threads_.emplace_back([this] {
+        const id_t thread = static_cast<id_t>(gettid());
+        setpriority(PRIO_PROCESS, thread, keys::HashPool::Options().nice);
+        while (!over_) {
+        }
+      });
+    }
+  }
+  ~BusyLoops() {
+    over_ = true;
+    for (std::thread& thread : threads_) thread.join();
+  }
+  BusyLoops(const BusyLoops&) = delete;
+  BusyLoops& operator=(const BusyLoops&) = delete;
+
+ private:
+  std::atomic<bool> over_ = false;
+  std::vector<std::thread> threads_;
+};
 
 class Bench {
  public:
@@ -164,7 +194,7 @@ class Bench {
       if (!status.ok()) Failed("overload", status.error_message());
       cost += static_cast<double>(took) / 1e9 / kProbes;
     }
-    const double workers = std::max(1L, sysconf(_SC_NPROCESSORS_ONLN) / 2);
+    const int workers = std::max(1, static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN) / 2));
     const double flood_rate = kOverload * workers / cost;
     for (int round = 0; round < options_.rounds; ++round) {
       const auto proven = [&](const std::string& how) {
@@ -193,11 +223,16 @@ class Bench {
                     flood.requests.begin() + std::min(asked, static_cast<std::ptrdiff_t>(flood.requests.size())),
                     flood.requests.end());
       };
-      if (round % 2 == 0) proven("alone"), with_flood();
-      if (round % 2 == 1) with_flood(), proven("alone");
+      const auto with_loops = [&] {
+        const BusyLoops loops(workers);
+        proven("beside_loops");
+      };
+      if (round % 2 == 0) proven("alone"), with_flood(), with_loops();
+      if (round % 2 == 1) with_loops(), with_flood(), proven("alone");
     }
     auto& numbers = numbers_["overload"];
     numbers["p99_to_alone"] = numbers["flooded_p99_us"] / numbers["alone_p99_us"];
+    numbers["p99_to_loops"] = numbers["flooded_p99_us"] / numbers["beside_loops_p99_us"];
     numbers["p50_to_alone"] = numbers["flooded_p50_us"] / numbers["alone_p50_us"];
     Keep("overload", "proven_rate", rate);
   }

@@ -17,6 +17,8 @@ constexpr absl::Duration kStreamPatience = absl::Milliseconds(250);
 constexpr absl::Duration kParting = absl::Seconds(1);
 constexpr absl::Duration kLastReport = absl::Seconds(1);
 constexpr absl::Duration kLeastTimeout = absl::Milliseconds(1);
+// Of one asker's question, after answers that could not be believed.
+constexpr int kMostRepeats = 3;
 
 bool IsUndecided(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) || absl::IsResourceExhausted(status);
@@ -123,14 +125,46 @@ void CachingVerifier::Miss(std::string_view key_string, const VerifyParams& para
   askers[0].done = std::move(done);
   const LeaseCache::Question question = cache_.Ask(key_string);
   askers[0].deadline = question.asked_at + std::min(timeout_, params.timeout);
+  std::shared_ptr<StopHook> hook;
+  if (params.stop.stop_possible()) askers[0].stop_hook = hook = std::make_shared<StopHook>();
   {
     const absl::MutexLock lock(&mutex_);
-    ++askers_;
+    askers_ += hook == nullptr ? 1 : 2;  // The second: this call itself, until the hook is in its place.
   }
   Board(core::Secret(std::string(key_string)), question, std::move(askers), Way::kStreamIfAny);
+  if (hook == nullptr) return;
+  // Only now is there somebody to be found. Runs at once if the stop was requested before.
+  hook->emplace(params.stop, [this, digest = question.digest, which = hook.get()] { Withdraw(digest, which); });
+  hook = nullptr;
+  Leave(1);
 }
 
-void CachingVerifier::Board(core::Secret key, const LeaseCache::Question& question, Askers askers, Way way) {
+void CachingVerifier::Withdraw(const core::Digest128& digest, const StopHook* hook) {
+  Askers withdrawn;
+  {
+    const absl::MutexLock lock(&mutex_);
+    const auto found = flights_.find(digest);
+    if (found == flights_.end()) return;
+    const FlightPtr flight = found->second;
+    const auto asker = std::find_if(flight->askers.begin(), flight->askers.end(),
+                                    [hook](const Asker& one) { return one.stop_hook.get() == hook; });
+    if (asker == flight->askers.end()) return;  // It is being answered.
+    withdrawn.push_back(std::move(*asker));
+    flight->askers.erase(asker);
+    if (flight->askers.empty()) {
+      Land(*flight);
+    } else {
+      Arm(flight);
+    }
+  }
+  undecided_.Add();
+  withdrawn[0].done(Answer::Undecided(absl::CancelledError("the question was withdrawn")));
+  withdrawn[0].LetGo();
+  Leave(1);
+}
+
+void CachingVerifier::Board(core::Secret key, const LeaseCache::Question& question, Askers askers, Way way,
+                            std::string min_revision) {
   FlightPtr flight;
   {
     const absl::MutexLock lock(&mutex_);
@@ -143,7 +177,7 @@ void CachingVerifier::Board(core::Secret key, const LeaseCache::Question& questi
       }
       return Arm(under_way);
     }
-    under_way = flight = std::make_shared<Flight>(std::move(key), question);
+    under_way = flight = std::make_shared<Flight>(std::move(key), question, std::move(min_revision));
     flight->askers = std::move(askers);
   }
   Send(flight, way);
@@ -151,22 +185,24 @@ void CachingVerifier::Board(core::Secret key, const LeaseCache::Question& questi
 
 void CachingVerifier::Send(const FlightPtr& flight, Way way) {
   std::shared_ptr<VerifyStream> stream;
-  if (way == Way::kStreamIfAny) {
+  {
     const absl::MutexLock lock(&mutex_);
     if (flight->over) return;
-    stream = stream_;
+    ++flight->questions;
+    if (way == Way::kStreamIfAny) stream = stream_;
     if (stream != nullptr) {
       const core::BootTime now = clock_.BootNow();
       for (const Asker& asker : flight->askers) flight->deadline = std::max(flight->deadline, asker.deadline);
       flight->stream = stream;
       flight->streamed_at = now;
       flight->fall_back_at = now + std::min(kStreamPatience, (flight->deadline - now) / 2);
-      ++flight->questions;
       Arm(flight);
     }
   }
   if (stream == nullptr) return SendUnary(flight);
-  if (!stream->Ask(flight)) Answered(flight, {}, absl::UnavailableError("the stream is closed"), true, nullptr);
+  if (!stream->Ask(flight)) {
+    Answered(flight, {}, absl::UnavailableError("the stream is closed"), By::kBrokenStream, nullptr);
+  }
 }
 
 void CachingVerifier::SendUnary(const FlightPtr& flight) {
@@ -175,48 +211,60 @@ void CachingVerifier::SendUnary(const FlightPtr& flight) {
     const absl::MutexLock lock(&mutex_);
     if (flight->over) return;
     for (const Asker& asker : flight->askers) deadline = std::max(deadline, asker.deadline);
-    ++flight->questions;
     Arm(flight);
   }
   unary_calls_.Add();
   const LeaseCache::Question question = cache_.Ask(flight->key.Expose());
   connection_->Verify(flight->key.Expose(), {}, std::max(kLeastTimeout, deadline - question.asked_at),
+                      flight->min_revision,
                       [this, flight, question](absl::Status status, const v1::VerifyResponse& response) {
-                        Answered(flight, question, std::move(status), false, &response);
+                        Answered(flight, question, std::move(status), By::kCall, &response);
                       });
 }
 
 void CachingVerifier::Answered(const FlightPtr& flight, const LeaseCache::Question& question, absl::Status status,
-                               bool stream_failed, const v1::VerifyResponse* response) {
+                               By by, const v1::VerifyResponse* response) {
   Askers askers;
+  bool over = false;
   {
     const absl::MutexLock lock(&mutex_);
     --flight->questions;
-    // An error is the last word only if no other question about it is on its way.
-    if (flight->over || (!status.ok() && flight->questions > 0)) return;
-    // OnTimer has given it up already, and asks otherwise this very moment.
-    if (stream_failed && flight->stream == nullptr) return;
-    if (!stream_failed) {
-      askers = std::move(flight->askers);
-      Land(*flight);
-    } else {
-      flight->stream = nullptr;
+    over = flight->over;
+    if (!over) {
+      // The call that was begun since has the last word.
+      if (!status.ok() && by != By::kCall && flight->questions > 0) return;
+      if (by == By::kBrokenStream) {
+        flight->stream = nullptr;
+        ++flight->questions;
+      } else {
+        askers = std::move(flight->askers);
+        Land(*flight);
+      }
     }
   }
-  if (stream_failed) {
+  if (over) {
+    // Too late for those who asked, but what it says counts, a denial above all.
+    if (status.ok()) cache_.Learn(question, ToFact(*response), {});
+    return;
+  }
+  if (by == By::kBrokenStream) {
     fallbacks_.Add();
     return SendUnary(flight);
   }
   Settle(*flight, question, status, response, std::move(askers));
 }
 
-void CachingVerifier::Settle(const Flight& flight, const LeaseCache::Question& question, const absl::Status& status,
+void CachingVerifier::Settle(const Flight& flight, const LeaseCache::Question& question, absl::Status status,
                              const v1::VerifyResponse* response, Askers askers) {
   LeaseCache::Fact fact;
+  if (absl::IsFailedPrecondition(status) && !flight.min_revision.empty()) {
+    status = absl::UnavailableError("the server's history is not that of the server that is watched");
+  }
   if (status.ok()) fact = ToFact(*response);
   const core::BootTime now = clock_.BootNow();
   Askers again;
   Way way = Way::kStreamIfAny;
+  std::string min_revision;
   int settled = 0;
   for (Asker& asker : askers) {
     const bool in_time = asker.deadline - now > kLeastTimeout;
@@ -226,15 +274,22 @@ void CachingVerifier::Settle(const Flight& flight, const LeaseCache::Question& q
         // The server has counted the one who asked it.
         if (usage_ != nullptr && asker.joined) usage_->Count(hit->identity, static_cast<Decision>(hit->decision));
         asker.done(ToAnswer(*std::move(hit)));
-        asker.done = nullptr;
+        asker.LetGo();
         ++settled;
         continue;
       }
-      if (in_time && !std::exchange(asker.repeated, true)) {
+      const bool covered = cache_.Covers(question, fact);
+      if (in_time && asker.repeats++ < kMostRepeats) {
+        // The one that answered is behind the one that is watched: it is told how far it has to be.
+        if (covered) {
+          way = Way::kUnary;
+          min_revision = cache_.Applied().Encode();
+        }
         again.push_back(std::move(asker));
         continue;
       }
-      why = absl::UnavailableError("the server's answer came too late to be believed");
+      why = covered ? absl::UnavailableError("the server has not heard yet of a change that this process knows of")
+                    : absl::UnavailableError("the server's answer came too late to be believed");
     } else if (in_time && (absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status)) &&
                !std::exchange(asker.retried, true)) {
       // A late joiner may have more time than the call had; anybody, another server.
@@ -247,7 +302,7 @@ void CachingVerifier::Settle(const Flight& flight, const LeaseCache::Question& q
   }
   if (!again.empty()) {
     retries_.Add();
-    Board(flight.key.Clone(), flight.question, std::move(again), way);
+    Board(flight.key.Clone(), flight.question, std::move(again), way, std::move(min_revision));
   }
   Leave(settled);
 }
@@ -269,6 +324,7 @@ void CachingVerifier::OnTimer(const FlightPtr& flight) {
     } else if (flight->stream != nullptr && flight->fall_back_at <= now) {
       slow = std::move(flight->stream);
       flight->stream = nullptr;
+      ++flight->questions;
     }
     if (!flight->over) Arm(flight);
   }
@@ -305,16 +361,18 @@ void CachingVerifier::Undecide(std::string_view key_string, Asker& asker, const 
   std::optional<LeaseCache::Hit> hit;
   if (IsUndecided(why)) hit = cache_.FindInGrace(key_string, asker.params());
   if (hit.has_value()) {
-    grace_uses_.Add();
-    if (!in_grace_.exchange(true)) loop_->Post([observer = observer_] { observer->OnGraceBegan(); });
+    // Else it is as good as any hit: the lease has come back meanwhile.
+    if (hit->in_grace) {
+      grace_uses_.Add();
+      if (!in_grace_.exchange(true)) loop_->Post([observer = observer_] { observer->OnGraceBegan(); });
+    }
     if (usage_ != nullptr) usage_->Count(hit->identity, static_cast<Decision>(hit->decision));
     asker.done(ToAnswer(*std::move(hit)));
   } else {
     undecided_.Add();
     asker.done(Answer::Undecided(why));
   }
-  // Before Leave: what the callback has captured goes while the verifier still stands.
-  asker.done = nullptr;
+  asker.LetGo();
 }
 
 void CachingVerifier::Leave(int askers) {
@@ -342,7 +400,7 @@ void CachingVerifier::OpenStream() {
            [this](const FlightPtr& flight, const LeaseCache::Question& question, absl::Status status,
                   bool stream_failed, const v1::VerifyResponse* response) {
              Answered(flight, question, WithoutKey(std::move(status), connection_->caller_key().Expose()),
-                      stream_failed, response);
+                      stream_failed ? By::kBrokenStream : By::kStream, response);
            },
        .written =
            [this](int questions) {

@@ -55,20 +55,26 @@ class CachingVerifier : public Verifier {
   using FlightPtr = std::shared_ptr<Flight>;
   using Askers = std::vector<Asker>;
   enum class Way { kStreamIfAny, kUnary };
+  // What an answer, or an error, came by.
+  enum class By { kCall, kStream, kBrokenStream };
 
   // The answer that needs no server, if there is one.
   std::optional<Answer> AnswerNow(std::string_view key_string, const VerifyParams& params);
   void Miss(std::string_view key_string, const VerifyParams& params, Callback done);
 
   // --- Flights ---
-  void Board(core::Secret key, const LeaseCache::Question& question, Askers askers, Way way);
+  void Board(core::Secret key, const LeaseCache::Question& question, Askers askers, Way way,
+             std::string min_revision = "");
   void Send(const FlightPtr& flight, Way way);
+  // The flight counts this question already.
   void SendUnary(const FlightPtr& flight);
-  void Answered(const FlightPtr& flight, const LeaseCache::Question& question, absl::Status status, bool stream_failed,
+  void Answered(const FlightPtr& flight, const LeaseCache::Question& question, absl::Status status, By by,
                 const v1::VerifyResponse* response);
-  void Settle(const Flight& flight, const LeaseCache::Question& question, const absl::Status& status,
+  void Settle(const Flight& flight, const LeaseCache::Question& question, absl::Status status,
               const v1::VerifyResponse* response, Askers askers);
   void OnTimer(const FlightPtr& flight);
+  // The asker with this hook no longer wants its answer.
+  void Withdraw(const core::Digest128& digest, const StopHook* hook);
   void Arm(const FlightPtr& flight) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Land(Flight& flight) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // No server could decide. Calls back.

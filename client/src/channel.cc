@@ -2,6 +2,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
@@ -10,11 +11,20 @@
 namespace latchkey::client {
 namespace {
 
+// Behind the last colon is no port that can be connected to. A service's name may be one.
+bool LacksPort(const std::string& server) {
+  const std::string port = server.substr(server.rfind(':') + 1);
+  if (port.empty()) return true;
+  if (port.find_first_not_of("0123456789") != std::string::npos) return false;
+  int number = 0;
+  return !absl::SimpleAtoi(port, &number) || number < 1 || number > 65'535;
+}
+
 // Mistakes that gRPC would take for a host's name, and look for it for ever. A name alone would get port 443.
 bool IsMistaken(const std::string& server) {
   return server.empty() || server.find_first_of(" \t\r\n") != std::string::npos ||
          absl::StartsWithIgnoreCase(server, "http://") || absl::StartsWithIgnoreCase(server, "https://") ||
-         server.find(':') == std::string::npos;
+         server.find(':') == std::string::npos || LacksPort(server);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "client/src/connection.h"
 
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <utility>
 
@@ -38,6 +39,7 @@ struct Connection::Call {
   v1::VerifyRequest request;
   v1::VerifyResponse response;
   Done done;
+  std::optional<std::stop_callback<std::function<void()>>> stop;
 };
 
 struct Connection::Report {
@@ -55,17 +57,22 @@ Connection::Connection(std::shared_ptr<grpc::Channel> channel, core::Secret call
 
 Connection::~Connection() { calls_->AwaitNone(); }
 
-void Connection::Verify(std::string_view key_string, const VerifyParams& params, absl::Duration timeout, Done done) {
+void Connection::Verify(std::string_view key_string, const VerifyParams& params, absl::Duration timeout,
+                        const std::string& min_revision, Done done) {
   auto call = std::make_shared<Call>();
   call->request.set_key(std::string(key_string));
   for (const std::string& permission : params.required_permissions) call->request.add_required_permissions(permission);
   if (!params.client_ip.empty()) call->request.mutable_client()->set_ip(std::string(params.client_ip));
+  if (!min_revision.empty()) call->request.set_min_revision(min_revision);
   call->done = std::move(done);
   PrepareCall(caller_key_, timeout, *call->context);
   calls_->Begin();
+  if (params.stop.stop_possible())
+    call->stop.emplace(params.stop, [context = &*call->context] { context->TryCancel(); });
   // `this` outlives the callback: the destructor waits for End(), the last thing it does.
   stub_->async()->Verify(
       &*call->context, &call->request, &call->response, [this, call, calls = calls_](const grpc::Status& status) {
+        call->stop.reset();  // Waits for one that is under way.
         call->done(WithoutKey(WithoutKey(ToStatus(status), call->request.key()), caller_key_.Expose()), call->response);
         // What the callback captured goes before the destructor may return; so does the context, for the last reference
         // to a channel must not die on one of gRPC's own threads: it joins them.

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -28,8 +29,10 @@ class Connection {
   Connection& operator=(const Connection&) = delete;
 
   // Asks once. `done` is called exactly once, on a thread of gRPC's. Errors have the server's code, message and
-  // details, but never quote the key, whatever the server says.
-  void Verify(std::string_view key_string, const VerifyParams& params, absl::Duration timeout, Done done);
+  // details, but never quote the key, whatever the server says. `params.timeout` does not count, `timeout` does.
+  // `min_revision`: a token that the answer must include; "" = none.
+  void Verify(std::string_view key_string, const VerifyParams& params, absl::Duration timeout,
+              const std::string& min_revision, Done done);
 
   // Reports once; as above.
   void ReportUsage(const v1::ReportUsageRequest& report, absl::Duration timeout, Reported done);

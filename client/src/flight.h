@@ -1,8 +1,9 @@
 #pragma once
 
-#include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,15 +19,25 @@ namespace latchkey::client {
 
 class VerifyStream;
 
+using StopHook = std::optional<std::stop_callback<std::function<void()>>>;
+
 // One who waits for an answer.
 struct Asker {
   std::vector<std::string> required_permissions;
   std::string client_ip;
   Verifier::Callback done;
   core::BootTime deadline;
-  bool retried = false;   // After UNAVAILABLE.
-  bool repeated = false;  // After an answer that came too late to be believed.
-  bool joined = false;    // A question was under way already.
+  bool retried = false;                 // After UNAVAILABLE.
+  int repeats = 0;                      // After answers that could not be believed.
+  bool joined = false;                  // A question was under way already.
+  std::shared_ptr<StopHook> stop_hook;  // nullptr = it can't be withdrawn.
+
+  // After the answer, without the verifier's mutex (it waits for a stop under way) and before the verifier may go: what
+  // both have captured goes while it still stands.
+  void LetGo() {
+    done = nullptr;
+    stop_hook = nullptr;
+  }
 
   VerifyParams params() const { return {.required_permissions = required_permissions, .client_ip = client_ip}; }
 };
@@ -34,14 +45,16 @@ struct Asker {
 // One question on its way to a server, and all who wait for it. Fields are CachingVerifier's, under its mutex, but for
 // those that never change.
 struct Flight {
-  Flight(core::Secret asked, const LeaseCache::Question& about) : key(std::move(asked)), question(about) {}
+  Flight(core::Secret asked, const LeaseCache::Question& about, std::string at_least)
+      : key(std::move(asked)), question(about), min_revision(std::move(at_least)) {}
 
   const core::Secret key;               // The key string.
   const LeaseCache::Question question;  // From when it was not written yet: whose, but not when.
+  const std::string min_revision;       // A token that the answer must include; "" = none.
 
   std::vector<Asker> askers;
   core::BootTime deadline;  // The latest of theirs when the question was sent.
-  int questions = 0;        // On the wire.
+  int questions = 0;        // On the wire, or just about to be.
   bool over = false;
   std::optional<EventLoop::TimerId> timer;
   // While the verify stream has it: since when, and until when it is given time.

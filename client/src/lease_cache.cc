@@ -241,6 +241,11 @@ std::optional<LeaseCache::Hit> LeaseCache::Learn(const Question& question, const
   return hit;
 }
 
+bool LeaseCache::Covers(const Question& question, const Fact& fact) const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->IsCovered(question, fact);
+}
+
 void LeaseCache::State::Store(const Question& question, const Fact& fact, core::BootTime believed_until) {
   const IdentityBlock& from = *IdentityRefs::BlockOf(fact.identity);
   if (options.capacity == 0 || from.kid != question.kid) return;

@@ -85,9 +85,12 @@ class LeaseCache {
     absl::Duration lease_remaining = absl::ZeroDuration();
     absl::Duration expires_in = absl::InfiniteDuration();
   };
-  // Stores it if it may be, and judges it for `params`. nullopt: the answer came too late to be believed (its lease has
-  // passed, or something newer covers it): ask again.
+  // Stores it if it may be, and judges it for `params`. nullopt: the answer can't be believed (its lease has passed, or
+  // something newer covers it): ask again.
   std::optional<Hit> Learn(const Question& question, const Fact& fact, const VerifyParams& params);
+  // True if something that Watch has told is newer than the answer and covers it: a server that is at Applied() knows
+  // more.
+  bool Covers(const Question& question, const Fact& fact) const;
 
   // --- Watch: one stream at a time; what an older one says is ignored ---
   // Returns the stream's number. Nothing is stored between this and its Hello.

@@ -30,7 +30,7 @@ void RemoteVerifier::VerifyAsync(std::string_view key_string, const VerifyParams
   if (std::optional<Answer> answer = AnswerOffline(key_string, params)) return done(*std::move(answer));
   const core::BootTime asked_at = clock_.BootNow();  // Before it is written: an answer's time counts from here.
   connection_->Verify(
-      key_string, params, std::min(timeout_, params.timeout),
+      key_string, params, std::min(timeout_, params.timeout), /*min_revision=*/"",
       [this, asked_at, done = std::move(done)](absl::Status status, const v1::VerifyResponse& response) {
         if (!status.ok()) return done(Answer::Undecided(std::move(status)));
         const absl::Duration lease = ToDuration(response.lease_remaining());

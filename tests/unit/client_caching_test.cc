@@ -2,6 +2,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <thread>
 #include <vector>
@@ -235,6 +236,103 @@ TEST(CachingVerifier, EachAskerKeepsItsOwnDeadline) {
   EXPECT_LT(hurried_place, patient_place);
 }
 
+TEST(CachingVerifier, WithdrawnQuestionIsCancelledAtOnceAndTheOthersGetTheirAnswers) {
+  TestServer server;
+  const std::string key = server.AddKey();
+  const auto verifier = ConnectWatching(Patient(server));
+  server.SetLatency(absl::Milliseconds(300));
+  absl::BlockingCounter answered(2);
+  Answer withdrawn;
+  Answer other;
+  std::stop_source hung_up;
+  verifier->VerifyAsync(key, {.stop = hung_up.get_token()}, [&](Answer answer) {
+    withdrawn = std::move(answer);
+    answered.DecrementCount();
+  });
+  verifier->VerifyAsync(key, {}, [&](Answer answer) {
+    other = std::move(answer);
+    answered.DecrementCount();
+  });
+  hung_up.request_stop();
+  // The callback has run by now, on this thread.
+  EXPECT_EQ(withdrawn.error().code(), absl::StatusCode::kCancelled);
+  answered.Wait();
+  EXPECT_TRUE(other.allowed()) << other.error();
+  EXPECT_EQ(server.questions(key), 1);
+}
+
+TEST(CachingVerifier, QuestionWithdrawnBeforehandAsksNobodyButMemory) {
+  TestServer server;
+  const std::string key = server.AddKey();
+  const auto verifier = ConnectWatching(Patient(server));
+  std::stop_source hung_up;
+  hung_up.request_stop();
+  EXPECT_EQ(verifier->Verify(key, {.stop = hung_up.get_token()}).error().code(), absl::StatusCode::kCancelled);
+  ASSERT_TRUE(Eventually([&] { return verifier->Verify(key).allowed() && verifier->Stats().hits > 0; }));
+  EXPECT_TRUE(verifier->Verify(key, {.stop = hung_up.get_token()}).allowed());
+}
+
+TEST(CachingVerifier, AnswerThatNobodyWaitsForAnyMoreIsRemembered) {
+  TestServer server;
+  const std::string key = server.AddKey();
+  const auto verifier = ConnectWatching(Patient(server));
+  server.SetLatency(absl::Milliseconds(100));
+  std::stop_source hung_up;
+  verifier->VerifyAsync(key, {.stop = hung_up.get_token()}, [](const Answer&) {});
+  ASSERT_TRUE(Eventually([&] { return server.questions(key) == 1; }));
+  hung_up.request_stop();
+  EXPECT_TRUE(Eventually([&] { return verifier->Stats().entries == 1; }));
+  EXPECT_TRUE(verifier->Verify(key).allowed());
+  EXPECT_EQ(server.questions(key), 1);
+}
+
+TEST(CachingVerifier, EveryQuestionIsAnsweredOnceHoweverStopsAndAnswersRace) {
+  TestServer server;
+  std::vector<std::string> keys;
+  for (int i = 0; i < 200; ++i) keys.push_back(server.AddKey());
+  std::atomic<int> answers = 0;
+  int asked = 0;
+  {
+    // Nothing is remembered: each is a question.
+    VerifierOptions options = Patient(server);
+    options.cache_entries = 1;
+    const auto verifier = ConnectWatching(options);
+    for (int round = 0; round < 10; ++round) {
+      std::vector<std::stop_source> stops(keys.size());
+      std::thread stopper([&] {
+        for (std::stop_source& stop : stops) stop.request_stop();
+      });
+      for (size_t i = 0; i < keys.size(); ++i, ++asked) {
+        verifier->VerifyAsync(keys[i], {.stop = stops[i].get_token()}, [&](const Answer& answer) {
+          if (answer.allowed() || absl::IsCancelled(answer.error())) ++answers;
+        });
+      }
+      stopper.join();
+    }
+  }
+  EXPECT_EQ(answers, asked);
+}
+
+TEST(RemoteVerifier, WithdrawnQuestionIsCancelled) {
+  TestServer server;
+  const std::string key = server.AddKey();
+  VerifierOptions options = Patient(server);
+  options.cache = false;
+  const auto verifier = Connect(options);
+  ASSERT_TRUE(verifier->Verify(key).allowed());
+  server.SetLatency(absl::Seconds(10));
+  absl::Notification answered;
+  Answer withdrawn;
+  std::stop_source hung_up;
+  verifier->VerifyAsync(key, {.stop = hung_up.get_token()}, [&](Answer answer) {
+    withdrawn = std::move(answer);
+    answered.Notify();
+  });
+  hung_up.request_stop();
+  answered.WaitForNotification();
+  EXPECT_EQ(withdrawn.error().code(), absl::StatusCode::kCancelled);
+}
+
 TEST(CachingVerifier, LateJoinerIsNotBoundByTheFirstAskersDeadline) {
   TestServer server;
   const std::string key = server.AddKey();
@@ -271,6 +369,24 @@ TEST(CachingVerifier, StuckStreamFallsBackToUnaryAndIsReplaced) {
   server.StallVerifyStreams(false);
   const std::string after = server.AddKey();
   EXPECT_TRUE(verifier->Verify(after).allowed());
+}
+
+// Else it would wait its whole time for a stream that has been given up.
+TEST(CachingVerifier, ErrorOfTheCallThatTookOverFromAStuckStreamIsTheAnswer) {
+  TestServer server;
+  const std::string key = server.AddKey();
+  const auto verifier = ConnectWatching(Patient(server));
+  server.StallVerifyStreams(true);
+  absl::Notification answered;
+  Answer answer;
+  verifier->VerifyAsync(key, {}, [&](Answer given) {
+    answer = std::move(given);
+    answered.Notify();
+  });
+  ASSERT_TRUE(Eventually([&] { return server.counts().stream_questions == 1; }));
+  server.SetAvailable(false);
+  answered.WaitForNotification();
+  EXPECT_EQ(answer.error().code(), absl::StatusCode::kUnavailable) << answer.error();
 }
 
 TEST(CachingVerifier, LostWatchIsOpenedAgainAndResumes) {
@@ -368,6 +484,34 @@ TEST(CachingVerifier, GraceBelievesWhatWasVerifiedAndNothingElse) {
   EXPECT_TRUE(verifier->Verify(unseen).undecided());
   EXPECT_TRUE(Eventually([&] { return recorder->graces_ == 1; }));
   EXPECT_GT(verifier->Stats().staleness, verifier->Stats().max_staleness);
+}
+
+TEST(CachingVerifier, KeyThatIsGoodAgainWhenTimeIsUpIsNoUseOfGrace) {
+  TestServer server({.max_staleness = absl::Milliseconds(500)});
+  const std::string key = server.AddKey();
+  const auto recorder = std::make_shared<Recorder>();
+  VerifierOptions options = Patient(server);
+  options.on_unavailable = VerifierOptions::OnUnavailable::kGrace;
+  options.grace = absl::Minutes(10);
+  options.observer = recorder;
+  const auto verifier = ConnectWatching(options);
+  ASSERT_TRUE(Eventually([&] { return server.counts().pings >= 12; }));
+  ASSERT_TRUE(verifier->Verify(key).allowed());
+  server.StallWatches(true);
+  server.SetLatency(absl::Seconds(20));
+  ASSERT_TRUE(Eventually([&] { return verifier->Stats().lease_remaining == absl::ZeroDuration(); }));
+  absl::Notification answered;
+  Answer answer;
+  verifier->VerifyAsync(key, {.timeout = absl::Seconds(3)}, [&](Answer given) {
+    answer = std::move(given);
+    answered.Notify();
+  });
+  server.StallWatches(false);
+  answered.WaitForNotification();
+  EXPECT_TRUE(answer.allowed()) << answer.error();
+  EXPECT_EQ(verifier->Stats().misses, 2);
+  EXPECT_EQ(verifier->Stats().grace_uses, 0);
+  EXPECT_EQ(recorder->graces_, 0);
 }
 
 TEST(CachingVerifier, RevokedCallerIsUndecidedAndObserved) {
@@ -490,6 +634,22 @@ TEST(CachingVerifier, HammeredFromManyThreadsWhileEverythingBreaksNeverAllowsThe
   stop = true;
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(wrong, 0);
+}
+
+TEST(CachingVerifier, StalenessIsUnknownWhileAStreamThatDidNotResumeHasGivenNoLease) {
+  TestServer server;
+  const auto verifier = ConnectWatching(Patient(server));
+  EXPECT_LE(verifier->Stats().staleness, verifier->Stats().max_staleness);
+  server.StallWatches(true);
+  server.RewriteHistory();
+  ASSERT_TRUE(Eventually([&] { return verifier->Stats().watch_connects == 2; }));
+  const VerifierStats stats = verifier->Stats();
+  EXPECT_EQ(stats.watch_resumes, 0);
+  EXPECT_EQ(stats.lease_remaining, absl::ZeroDuration());
+  EXPECT_EQ(stats.lease_age, absl::InfiniteDuration());
+  EXPECT_EQ(stats.staleness, absl::InfiniteDuration());
+  server.StallWatches(false);
+  EXPECT_TRUE(Eventually([&] { return verifier->Stats().staleness <= verifier->Stats().max_staleness; }));
 }
 
 }  // namespace

@@ -413,9 +413,16 @@ TEST_F(VerifierTest, DestructionWaitsForTheCallInFlight) {
 TEST_F(VerifierTest, ConnectNamesTheWrongOption) {
   const auto error = [](const VerifierOptions& options) { return Verifier::Connect(options).status(); };
   VerifierOptions options = Options();
-  options.server = "";
-  EXPECT_EQ(error(options).code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(error(options).ToString(), HasSubstr("VerifierOptions.server"));
+  for (const char* const server : {"", "localhost", "http://localhost:50051", "localhost :50051", "localhost:",
+                                   "localhost:0", "127.0.0.1:65536", "127.0.0.1:99999999999999", "unix:"}) {
+    options.server = server;
+    EXPECT_EQ(error(options).code(), absl::StatusCode::kInvalidArgument) << server;
+    EXPECT_THAT(error(options).ToString(), HasSubstr("VerifierOptions.server")) << server;
+  }
+  for (const char* const server : {"127.0.0.1:65535", "[::1]:1", "dns:///localhost:50051", "unix:/tmp/1/65536"}) {
+    options.server = server;
+    EXPECT_TRUE(error(options).ok()) << server << ": " << error(options);
+  }
   options = Options();
   options.key_file = "";
   EXPECT_EQ(error(options).code(), absl::StatusCode::kInvalidArgument);

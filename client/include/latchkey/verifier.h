@@ -3,6 +3,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -43,17 +44,20 @@ class IdentityRefs;
 // object.
 class Identity {
  public:
-  // What one is made of: for tests and fakes.
+  // What one is made of: for tests and fakes. Nothing is checked. Of each text 64 KiB are kept, and of the labels as
+  // many as fit in 64 KiB together.
   struct Fields {
     std::string organization;
-    std::string key_id;
+    std::string key_id;  // Any text; a server's has 16 base62 characters.
     std::string display_name;
     std::string role;
-    std::vector<std::string> permissions;
+    std::vector<std::string> permissions;  // "a.*" covers "a.b" and "a.b.c", "*" covers all.
     std::string owner;
     std::map<std::string, std::string> labels;
     absl::Time expires_at = absl::InfiniteFuture();
     int secret_version = 0;
+    // "10.0.0.0/8", "2001:db8::1". One that can't be read, or has bits set below its prefix ("10.0.0.1/8"), allows
+    // nobody. Empty = anywhere.
     std::vector<std::string> allowed_cidrs;
   };
 
@@ -85,7 +89,9 @@ class Identity {
   std::map<std::string, std::string> labels() const;
   absl::Time expires_at() const;  // InfiniteFuture = never. To the microsecond.
   int secret_version() const;
-  std::vector<std::string> allowed_cidrs() const;  // Where it may be used from, canonical; empty = anywhere.
+  // Where it may be used from; empty = anywhere. Canonical blocks, then, as given, what can't be read: it allows
+  // nobody.
+  std::vector<std::string> allowed_cidrs() const;
 
  private:
   friend class client::IdentityRefs;
@@ -172,6 +178,10 @@ struct VerifyParams {
   std::string_view client_ip = {};
   // Shorter than VerifierOptions::timeout for this call; longer has no effect, nor has it on what is remembered.
   absl::Duration timeout = absl::InfiniteDuration();
+  // Withdraws the question, such as when the one who asked has hung up: once a stop is requested the answer is
+  // undecided with CANCELLED, unless it is there already. Others who ask about the same key get theirs. Requesting the
+  // stop may run the callback of VerifyAsync. Default: never.
+  std::stop_token stop = {};
 };
 
 // Says whether incoming key strings are good: from memory if it may, otherwise by asking a Latchkey service. Make one

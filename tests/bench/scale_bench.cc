@@ -41,6 +41,9 @@ constexpr int64_t kUnproven = 20'000;
 constexpr size_t kMostRequests = 200'000;
 constexpr double kGentle = 0.2;  // Of the saturated rate: where p99 is the server's and not the queue's.
 constexpr double kOverload = 10;
+constexpr int kProbes = 5;
+constexpr int kDeletes = 20;
+const absl::Duration kForDeletes = absl::Seconds(1);
 
 struct Options {
   std::string latchkeyd;
@@ -178,6 +181,26 @@ class Bench {
     return steady_rate_ * kGentle;
   }
 
+  grpc::Status Delete(const Server& server, const std::string& key, grpc::ByteBuffer& response, int64_t& took) {
+    v1::DeleteKeyRequest request;
+    request.set_name(absl::StrCat("organizations/acme/keys/", KeyIdOf(key)));
+    return CallOnce(server.channels().front(), kDeleteKey, active_->owner_key(), Serialised(request), response, took);
+  }
+
+  // Of keys that nobody asks about, one at a time.
+  Histogram DeleteSome(const Server& server) {
+    Histogram took_all;
+    for (int i = 0; i < kDeletes; ++i) {
+      const std::vector<std::string>& keys = active_->keys().unproven;
+      grpc::ByteBuffer response;
+      int64_t took = 0;
+      const grpc::Status status = Delete(server, keys[keys.size() - ++deleted_ - kProbes], response, took);
+      if (!status.ok()) Failed("DeleteKey", status.error_message());
+      took_all.Add(took);
+    }
+    return took_all;
+  }
+
   void Overload() {
     const std::unique_ptr<Server> server = active_->Start();
     const double rate = GentleRate(*server);
@@ -185,7 +208,6 @@ class Bench {
     const Channels flood_channels = Connect(server->address(), 1);
     // From the end, where the flood does not come: what one costs.
     double cost = 0;
-    constexpr int kProbes = 5;
     for (int i = 0; i < kProbes; ++i) {
       grpc::ByteBuffer response;
       int64_t took = 0;
@@ -203,12 +225,13 @@ class Bench {
         Check("overload, proven keys", measured);
         Keep("overload", how + "_p50_us", measured.latency.Quantile(0.5) / 1e3);
         Keep("overload", how + "_p99_us", measured.latency.Quantile(0.99) / 1e3);
+        Keep("overload", how + "_delete_p50_us", DeleteSome(*server).Quantile(0.5) / 1e3);
       };
       const auto with_flood = [&] {
         Measurement flooded;
         std::thread other([&] {
           flooded = RunOpenLoop(flood_channels, flood, flood_rate, absl::Milliseconds(100),
-                                std::max(absl::Seconds(1), Length()) + absl::Milliseconds(200), server->pid());
+                                std::max(absl::Seconds(1), Length()) + kForDeletes, server->pid());
         });
         proven("flooded");
         other.join();
@@ -233,6 +256,7 @@ class Bench {
     auto& numbers = numbers_["overload"];
     numbers["p99_to_alone"] = numbers["flooded_p99_us"] / numbers["alone_p99_us"];
     numbers["p99_to_loops"] = numbers["flooded_p99_us"] / numbers["beside_loops_p99_us"];
+    numbers["delete_to_alone"] = numbers["flooded_delete_p50_us"] / numbers["alone_delete_p50_us"];
     numbers["p50_to_alone"] = numbers["flooded_p50_us"] / numbers["alone_p50_us"];
     Keep("overload", "proven_rate", rate);
   }
@@ -256,12 +280,9 @@ class Bench {
         std::vector<int64_t> refused_at(clients.size(), 0);
         grpc::Status status;
         std::thread deleting([&] {
-          v1::DeleteKeyRequest request;
-          request.set_name(absl::StrCat("organizations/acme/keys/", KeyIdOf(key)));
           grpc::ByteBuffer response;
           int64_t took = 0;
-          status = CallOnce(asked->channels().front(), kDeleteKey, active_->owner_key(), Serialised(request), response,
-                            took);
+          status = Delete(*asked, key, response, took);
         });
         const absl::Time give_up = absl::Now() + absl::Seconds(6);
         for (int left = clients.size(); left > 0 && absl::Now() < give_up;) {
@@ -403,6 +424,7 @@ class Bench {
   Target target_;
   double steady_rate_ = 0;
   size_t next_revoked_ = 0;
+  size_t deleted_ = 0;
   Rows numbers_;
   std::map<std::string, std::string> skipped_;
   int64_t failures_ = 0;

@@ -1,6 +1,7 @@
 #include <malloc.h>
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <new>
@@ -43,6 +44,17 @@ std::string Encoded(const std::map<std::string, std::string>& labels) {
   return encoded;
 }
 
+std::string EncodedRest(const Identity::Fields& fields) {
+  std::string encoded;
+  const bool is_long = fields.key_id.size() > Kid().size();
+  AppendSized(is_long ? Cut(fields.key_id) : std::string_view(), encoded);
+  const size_t empty = encoded.size();
+  for (const std::string& text : fields.allowed_cidrs) {
+    if (!core::Cidr::Parse(text).ok()) AppendSized(Cut(text), encoded);
+  }
+  return is_long || encoded.size() > empty ? encoded : std::string();
+}
+
 }  // namespace
 
 IdentityBlock* IdentityBlock::Allocate(size_t text_size) {
@@ -68,7 +80,10 @@ IdentityBlock* IdentityBlock::Make(const Identity::Fields& fields, RolePart* rol
   const std::string_view display_name = Cut(fields.display_name);
   const std::string_view owner = Cut(fields.owner);
   const std::string labels = Encoded(fields.labels);
-  IdentityBlock* block = Allocate(display_name.size() + owner.size() + labels.size());
+  const std::string rest = EncodedRest(fields);
+  const auto rest_size = static_cast<uint32_t>(rest.size());
+  IdentityBlock* block =
+      Allocate(display_name.size() + owner.size() + labels.size() + (rest.empty() ? 0 : sizeof(rest_size) + rest_size));
   std::copy_n(fields.key_id.data(), std::min(fields.key_id.size(), block->kid.size()), block->kid.data());
   block->role = role;
   block->display_name_size = static_cast<uint16_t>(display_name.size());
@@ -76,13 +91,18 @@ IdentityBlock* IdentityBlock::Make(const Identity::Fields& fields, RolePart* rol
   block->labels_size = static_cast<uint16_t>(labels.size());
   char* at = std::copy(display_name.begin(), display_name.end(), block->text());
   at = std::copy(owner.begin(), owner.end(), at);
-  std::copy(labels.begin(), labels.end(), at);
+  at = std::copy(labels.begin(), labels.end(), at);
+  if (!rest.empty()) {
+    block->has_rest = true;
+    std::memcpy(at, &rest_size, sizeof(rest_size));
+    std::copy(rest.begin(), rest.end(), at + sizeof(rest_size));
+  }
   block->expires_at_us = fields.expires_at == absl::InfiniteFuture() ? kNever : absl::ToUnixMicros(fields.expires_at);
   block->secret_version = fields.secret_version;
   if (!fields.allowed_cidrs.empty()) {
     auto cidrs = std::make_unique<std::vector<core::Cidr>>();
     cidrs->reserve(fields.allowed_cidrs.size());
-    // One that cannot be read allows nothing.
+    // One that cannot be read allows nobody.
     for (const std::string& text : fields.allowed_cidrs) {
       if (const absl::StatusOr<core::Cidr> cidr = core::Cidr::Parse(text); cidr.ok()) cidrs->push_back(*cidr);
     }
@@ -99,6 +119,7 @@ IdentityBlock* IdentityBlock::Copy(const IdentityBlock& from, RolePart* role) {
   block->display_name_size = from.display_name_size;
   block->owner_size = from.owner_size;
   block->labels_size = from.labels_size;
+  block->has_rest = from.has_rest;
   std::copy_n(from.text(), from.text_size(), block->text());
   block->expires_at_us = from.expires_at_us;
   block->secret_version = from.secret_version;
@@ -142,6 +163,9 @@ std::string Identity::name() const { return empty() ? "" : core::KeyNameOf(organ
 
 std::string_view Identity::key_id() const {
   if (empty()) return {};
+  if (std::string_view rest = block_->rest(); !rest.empty()) {
+    if (const std::string_view id = client::TakeSized(rest); !id.empty()) return id;
+  }
   const std::string_view whole(block_->kid.data(), block_->kid.size());
   return whole.substr(0, whole.find('\0'));
 }
@@ -180,6 +204,9 @@ std::vector<std::string> Identity::allowed_cidrs() const {
   std::vector<std::string> texts;
   if (empty() || block_->cidrs == nullptr) return texts;
   for (const core::Cidr& cidr : *block_->cidrs) texts.push_back(cidr.ToString());
+  if (std::string_view rest = block_->rest(); !rest.empty()) {
+    for (client::TakeSized(rest); !rest.empty();) texts.emplace_back(client::TakeSized(rest));
+  }
   return texts;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <deque>
 #include <mutex>
 #include <random>
 #include <string>
@@ -10,13 +11,16 @@
 
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
+#include "client/core/clock.h"
 
 namespace latchkey::client {
 namespace {
 
-constexpr int kUsesPerMessage = 1'000;                          // ReportUsageRequest's limit.
+constexpr int kUsesPerMessage = 1'000;  // ReportUsageRequest's limits.
+constexpr int64_t kMostOfOneUse = 1'000'000'000;
+constexpr size_t kMostWaiting = 100;                            // Messages; some 100 B a use.
 constexpr absl::Duration kCallTimeout = absl::Seconds(2);       // Of one report.
-constexpr absl::Duration kPatience = absl::Minutes(9);          // Servers know a request_id for 10 minutes.
+constexpr absl::Duration kPatience = absl::Hours(12);           // Servers know a request_id for a day.
 constexpr absl::Duration kAfterSwap = absl::Milliseconds(100);  // For counts that began before the tables changed.
 
 std::string RandomUuid() {
@@ -40,7 +44,7 @@ struct UsageReporter::State : std::enable_shared_from_this<State> {
   struct Message {
     v1::ReportUsageRequest request;
     int64_t uses = 0;
-    absl::Time made_at;
+    core::BootTime made_at;
     bool sealed = false;  // A server may know it: it must stay as it is.
   };
 
@@ -48,21 +52,23 @@ struct UsageReporter::State : std::enable_shared_from_this<State> {
 
   // All below with the mutex held, or on the loop.
   void Fill(UseTable& table) {
-    const absl::Time now = absl::Now();
+    const int64_t now = absl::ToUnixSeconds(absl::Now());
     const std::lock_guard lock(mutex);
     table.Drain([&](std::string_view kid, int32_t version, core::Decision decision, int64_t count) {
-      if (waiting.empty() || waiting.back().sealed || waiting.back().request.usages_size() >= kUsesPerMessage) {
-        waiting.emplace_back();
-        waiting.back().request.set_request_id(RandomUuid());
-        waiting.back().made_at = now;
+      for (; count > 0; count -= kMostOfOneUse) {
+        if (waiting.empty() || waiting.back().sealed || waiting.back().request.usages_size() >= kUsesPerMessage) {
+          waiting.emplace_back();
+          waiting.back().request.set_request_id(RandomUuid());
+          waiting.back().made_at = clock.BootNow();
+        }
+        v1::ReportUsageRequest::Usage& usage = *waiting.back().request.add_usages();
+        usage.set_key_id(std::string(kid));
+        usage.set_secret_version(version);
+        usage.set_count(std::min(count, kMostOfOneUse));
+        usage.mutable_last_used_time()->set_seconds(now);
+        usage.set_decision(static_cast<v1::Decision>(decision));
+        waiting.back().uses += usage.count();
       }
-      v1::ReportUsageRequest::Usage& usage = *waiting.back().request.add_usages();
-      usage.set_key_id(std::string(kid));
-      usage.set_secret_version(version);
-      usage.set_count(count);
-      usage.mutable_last_used_time()->set_seconds(absl::ToUnixSeconds(now));
-      usage.set_decision(static_cast<v1::Decision>(decision));
-      waiting.back().uses += count;
     });
   }
 
@@ -71,7 +77,7 @@ struct UsageReporter::State : std::enable_shared_from_this<State> {
     const v1::ReportUsageRequest* request = nullptr;
     {
       const std::lock_guard lock(mutex);
-      while (!waiting.empty() && absl::Now() - waiting.front().made_at > kPatience) {
+      while (!waiting.empty() && clock.BootNow() - waiting.front().made_at > kPatience) {
         dropped += waiting.front().uses;
         waiting.pop_front();
       }
@@ -106,11 +112,13 @@ struct UsageReporter::State : std::enable_shared_from_this<State> {
     }
   }
 
+  const core::SystemClock clock;
   EventLoop& loop;
   const absl::Duration interval;
   const Send send;
   std::function<void()> tick;
 
+  bool draining = false;  // On the loop: a table is out of use and not empty yet.
   mutable std::mutex mutex;
   std::deque<Message> waiting;  // The first is on the wire while `sending`.
   bool sending = false;
@@ -125,16 +133,16 @@ UsageReporter::UsageReporter(EventLoop& loop, size_t keys, absl::Duration interv
     : tables_{UseTable(keys), UseTable(keys)},
       active_(&tables_[0]),
       state_(std::make_shared<State>(loop, interval, std::move(send))) {
-  // On the loop. While old messages wait, new uses stay in the table, whose size is bounded.
+  // On the loop.
   state_->tick = [this, state = state_.get()] {
-    bool quiet = false;
+    bool room = false;
     {
       const std::lock_guard lock(state->mutex);
       if (state->stopped) return;
-      quiet = state->waiting.empty();
+      room = state->waiting.size() < kMostWaiting;
     }
     state->loop.After(state->interval, [keep = state_] { keep->tick(); });
-    if (!quiet) return state->SendNext(kCallTimeout);
+    if (!room || std::exchange(state->draining, true)) return state->SendNext(kCallTimeout);
     UseTable* before = active_.load(std::memory_order_relaxed);
     active_.store(before == &tables_[0] ? &tables_[1] : &tables_[0], std::memory_order_release);
     state->loop.After(kAfterSwap, [keep = state_, before] {
@@ -143,6 +151,7 @@ UsageReporter::UsageReporter(EventLoop& loop, size_t keys, absl::Duration interv
         if (keep->stopped) return;
       }
       keep->Fill(*before);
+      keep->draining = false;
       keep->SendNext(kCallTimeout);
     });
   };

@@ -1,13 +1,15 @@
 #pragma once
 
 #include <atomic>
-#include <deque>
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "client/core/key_format.h"
 #include "client/src/counters.h"
 #include "client/src/event_loop.h"
 #include "client/src/identity_block.h"
@@ -17,9 +19,10 @@
 
 namespace latchkey::client {
 
-// Counts what was answered from memory and tells a server each `interval`, at most 1,000 uses a message, one message at
-// a time. A message that could not be delivered is repeated with the same request_id, so that it counts once; what has
-// waited 10 minutes is dropped, as is what finds no room. Thread-safe.
+// Counts what was answered from memory and tells a server each `interval`, at most 1,000 keys a message, one message at
+// a time. A message that could not be delivered is repeated with the same request_id, so that it counts once: servers
+// know it for a day (ReportUsageRequest.request_id), and after 12 hours it is dropped. While 100 messages wait, no more
+// are made, and uses are added up in the table, whose size is fixed; what finds no room there is dropped. Thread-safe.
 class UsageReporter {
  public:
   // Sends one report; the callback on any thread, once.
@@ -29,7 +32,7 @@ class UsageReporter {
   UsageReporter(EventLoop& loop, size_t keys, absl::Duration interval, Send send);
   ~UsageReporter();
 
-  // No lock, no allocation. About 10 ns.
+  // No lock, no allocation. A few nanoseconds.
   void Count(const Identity& identity, Decision decision) {
     const IdentityBlock* block = IdentityRefs::BlockOf(identity);
     if (block == nullptr) return;
@@ -40,11 +43,21 @@ class UsageReporter {
     }
   }
 
+  // May come just before Count, while the key string is looked up: then Count need not wait for memory.
+  void Expect(std::string_view key_string) const {
+    constexpr size_t kKidFromEnd = core::kCanonicalLength - core::kMarker.size();
+    if (key_string.size() < kKidFromEnd) return;
+    active_.load(std::memory_order_acquire)
+        ->Expect(key_string.substr(key_string.size() - kKidFromEnd, core::kKeyIdLength));
+  }
+
   // The last try: reports what is left and waits for it, at most `patience`. Nobody counts any more. Not on the loop.
   void Finish(absl::Duration patience);
 
   int64_t reported() const;
   int64_t dropped() const;
+  // Of the tables.
+  size_t memory_bytes() const { return tables_[0].memory_bytes() + tables_[1].memory_bytes(); }
 
  private:
   struct State;

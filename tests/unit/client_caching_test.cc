@@ -2,7 +2,6 @@
 #include <chrono>
 #include <functional>
 #include <memory>
-#include <stop_token>
 #include <string>
 #include <thread>
 #include <vector>
@@ -18,6 +17,7 @@
 #include "gtest/gtest.h"
 #include "latchkey/testing/test_server.h"
 #include "latchkey/verifier.h"
+#include "tests/unit/client_caching_fixture.h"
 
 // The real Verifier against latchkey::testing::TestServer.
 namespace latchkey {
@@ -25,59 +25,6 @@ namespace {
 
 using ::testing::HasSubstr;
 using testing::TestServer;
-
-// Polls; what it waits for comes by itself, or the test has failed.
-bool Eventually(const std::function<bool()>& condition) {
-  const absl::Time until = absl::Now() + absl::Seconds(20);
-  absl::Notification never;
-  while (!condition()) {
-    if (absl::Now() > until || never.WaitForNotificationWithTimeout(absl::Milliseconds(1))) return false;
-  }
-  return true;
-}
-
-class Recorder : public VerifierObserver {
- public:
-  void OnWatchUp(bool resumed) override { ++(resumed ? resumed_ : ups_); }
-  void OnWatchDown(const absl::Status& why) override {
-    const absl::MutexLock lock(&mutex_);
-    ++downs_;
-    why_ = why;
-  }
-  void OnDrain() override { ++drains_; }
-  void OnLeaseLost() override { ++lost_; }
-  void OnLeaseGained() override { ++gained_; }
-  void OnGraceBegan() override { ++graces_; }
-  absl::Status why() {
-    const absl::MutexLock lock(&mutex_);
-    return why_;
-  }
-
-  std::atomic<int> ups_ = 0, resumed_ = 0, downs_ = 0, drains_ = 0, lost_ = 0, gained_ = 0, graces_ = 0;
-
- private:
-  absl::Mutex mutex_;
-  absl::Status why_;
-};
-
-std::unique_ptr<Verifier> Connect(const VerifierOptions& options) {
-  auto verifier = Verifier::Connect(options);
-  EXPECT_TRUE(verifier.ok()) << verifier.status();
-  return *std::move(verifier);
-}
-
-VerifierOptions Patient(const TestServer& server) {
-  VerifierOptions options = server.Options();
-  options.timeout = absl::Seconds(20);
-  return options;
-}
-
-// With a stream up and a lease held: from here on, answers are remembered.
-std::unique_ptr<Verifier> ConnectWatching(const VerifierOptions& options) {
-  std::unique_ptr<Verifier> verifier = Connect(options);
-  EXPECT_TRUE(Eventually([&] { return verifier->Stats().lease_remaining > absl::ZeroDuration(); }));
-  return verifier;
-}
 
 // A verifier whose uses are reported at once, not each 10 s.
 std::unique_ptr<Verifier> ConnectReporting(const TestServer& server, absl::Duration interval) {
@@ -234,103 +181,6 @@ TEST(CachingVerifier, EachAskerKeepsItsOwnDeadline) {
   EXPECT_EQ(hurried.error().code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_TRUE(patient.allowed());
   EXPECT_LT(hurried_place, patient_place);
-}
-
-TEST(CachingVerifier, WithdrawnQuestionIsCancelledAtOnceAndTheOthersGetTheirAnswers) {
-  TestServer server;
-  const std::string key = server.AddKey();
-  const auto verifier = ConnectWatching(Patient(server));
-  server.SetLatency(absl::Milliseconds(300));
-  absl::BlockingCounter answered(2);
-  Answer withdrawn;
-  Answer other;
-  std::stop_source hung_up;
-  verifier->VerifyAsync(key, {.stop = hung_up.get_token()}, [&](Answer answer) {
-    withdrawn = std::move(answer);
-    answered.DecrementCount();
-  });
-  verifier->VerifyAsync(key, {}, [&](Answer answer) {
-    other = std::move(answer);
-    answered.DecrementCount();
-  });
-  hung_up.request_stop();
-  // The callback has run by now, on this thread.
-  EXPECT_EQ(withdrawn.error().code(), absl::StatusCode::kCancelled);
-  answered.Wait();
-  EXPECT_TRUE(other.allowed()) << other.error();
-  EXPECT_EQ(server.questions(key), 1);
-}
-
-TEST(CachingVerifier, QuestionWithdrawnBeforehandAsksNobodyButMemory) {
-  TestServer server;
-  const std::string key = server.AddKey();
-  const auto verifier = ConnectWatching(Patient(server));
-  std::stop_source hung_up;
-  hung_up.request_stop();
-  EXPECT_EQ(verifier->Verify(key, {.stop = hung_up.get_token()}).error().code(), absl::StatusCode::kCancelled);
-  ASSERT_TRUE(Eventually([&] { return verifier->Verify(key).allowed() && verifier->Stats().hits > 0; }));
-  EXPECT_TRUE(verifier->Verify(key, {.stop = hung_up.get_token()}).allowed());
-}
-
-TEST(CachingVerifier, AnswerThatNobodyWaitsForAnyMoreIsRemembered) {
-  TestServer server;
-  const std::string key = server.AddKey();
-  const auto verifier = ConnectWatching(Patient(server));
-  server.SetLatency(absl::Milliseconds(100));
-  std::stop_source hung_up;
-  verifier->VerifyAsync(key, {.stop = hung_up.get_token()}, [](const Answer&) {});
-  ASSERT_TRUE(Eventually([&] { return server.questions(key) == 1; }));
-  hung_up.request_stop();
-  EXPECT_TRUE(Eventually([&] { return verifier->Stats().entries == 1; }));
-  EXPECT_TRUE(verifier->Verify(key).allowed());
-  EXPECT_EQ(server.questions(key), 1);
-}
-
-TEST(CachingVerifier, EveryQuestionIsAnsweredOnceHoweverStopsAndAnswersRace) {
-  TestServer server;
-  std::vector<std::string> keys;
-  for (int i = 0; i < 200; ++i) keys.push_back(server.AddKey());
-  std::atomic<int> answers = 0;
-  int asked = 0;
-  {
-    // Nothing is remembered: each is a question.
-    VerifierOptions options = Patient(server);
-    options.cache_entries = 1;
-    const auto verifier = ConnectWatching(options);
-    for (int round = 0; round < 10; ++round) {
-      std::vector<std::stop_source> stops(keys.size());
-      std::thread stopper([&] {
-        for (std::stop_source& stop : stops) stop.request_stop();
-      });
-      for (size_t i = 0; i < keys.size(); ++i, ++asked) {
-        verifier->VerifyAsync(keys[i], {.stop = stops[i].get_token()}, [&](const Answer& answer) {
-          if (answer.allowed() || absl::IsCancelled(answer.error())) ++answers;
-        });
-      }
-      stopper.join();
-    }
-  }
-  EXPECT_EQ(answers, asked);
-}
-
-TEST(RemoteVerifier, WithdrawnQuestionIsCancelled) {
-  TestServer server;
-  const std::string key = server.AddKey();
-  VerifierOptions options = Patient(server);
-  options.cache = false;
-  const auto verifier = Connect(options);
-  ASSERT_TRUE(verifier->Verify(key).allowed());
-  server.SetLatency(absl::Seconds(10));
-  absl::Notification answered;
-  Answer withdrawn;
-  std::stop_source hung_up;
-  verifier->VerifyAsync(key, {.stop = hung_up.get_token()}, [&](Answer answer) {
-    withdrawn = std::move(answer);
-    answered.Notify();
-  });
-  hung_up.request_stop();
-  answered.WaitForNotification();
-  EXPECT_EQ(withdrawn.error().code(), absl::StatusCode::kCancelled);
 }
 
 TEST(CachingVerifier, LateJoinerIsNotBoundByTheFirstAskersDeadline) {

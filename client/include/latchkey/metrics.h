@@ -18,11 +18,13 @@ struct VerifierStats {
   int64_t undecided = 0;   // Answers without a decision.
 
   // --- Calls ---
-  int64_t batches = 0;         // Messages written on the verify stream.
-  int64_t batched = 0;         // Questions in them.
-  int64_t unary_calls = 0;     // Questions asked each in a call of its own.
-  int64_t fallbacks = 0;       // Of them: the verify stream had been asked and did not answer.
-  int64_t retries = 0;         // Of them: asked once more after UNAVAILABLE, or after an answer that came too late.
+  int64_t batches = 0;      // Messages written on the verify stream.
+  int64_t batched = 0;      // Questions in them.
+  int64_t unary_calls = 0;  // Questions asked each in a call of its own.
+  int64_t fallbacks = 0;    // Of them: the verify stream had been asked and did not answer.
+  // Questions asked once more: after UNAVAILABLE or DEADLINE_EXCEEDED in a call of its own, after an answer that came
+  // too late to be believed the way a new question goes.
+  int64_t retries = 0;
   int64_t stream_breaks = 0;   // Verify streams that ended or were given up.
   int64_t watch_connects = 0;  // Watch streams that got as far as the server's Hello.
   int64_t watch_resumes = 0;   // Of them: what was remembered could be kept.
@@ -35,18 +37,18 @@ struct VerifierStats {
   // --- Memory ---
   int64_t entries = 0;           // Verified keys.
   int64_t negative_entries = 0;  // Denied strings.
-  int64_t memory_bytes = 0;      // Of both, about.
+  int64_t memory_bytes = 0;      // Of both, about; without the tables that count uses.
   int64_t evictions = 0;         // Entries that had to make room.
 
   // --- Lease ---
   bool watching = false;  // A Watch stream is open and has said Hello.
   // What is remembered may be believed for so long; 0 = not now, every question is a miss.
   absl::Duration lease_remaining = absl::ZeroDuration();
-  // Since the Ping was sent whose Pong gave the present lease; InfiniteDuration before the first.
+  // Since the Ping was sent whose Pong gave the present lease. InfiniteDuration before the first, and when a Watch
+  // stream that could not resume has yet to give one: nothing is remembered then.
   absl::Duration lease_age = absl::InfiniteDuration();
   // How old what is answered from memory can be at most: max_staleness less lease_remaining, more once the lease is
-  // over (grace). InfiniteDuration before the first lease. An alarm belongs here: above max_staleness, something is
-  // wrong.
+  // over (grace). InfiniteDuration where lease_age is. An alarm belongs here: above max_staleness, something is wrong.
   absl::Duration staleness = absl::InfiniteDuration();
   absl::Duration max_staleness = absl::ZeroDuration();  // The servers' L; 0 = not told yet.
 };

@@ -89,8 +89,7 @@ class Identity {
   std::map<std::string, std::string> labels() const;
   absl::Time expires_at() const;  // InfiniteFuture = never. To the microsecond.
   int secret_version() const;
-  // Where it may be used from; empty = anywhere. Canonical blocks, then, as given, what can't be read: it allows
-  // nobody.
+  // Where it may be used from; empty = anywhere. Canonical blocks, then, as given, what can't be read (allows nobody).
   std::vector<std::string> allowed_cidrs() const;
 
  private:

@@ -5,6 +5,7 @@
 
 #include "client/core/cidr.h"
 #include "client/core/judge.h"
+#include "client/src/question.h"
 
 namespace latchkey::testing {
 
@@ -44,19 +45,24 @@ int FakeVerifier::calls(std::string_view key_string) const {
 Answer FakeVerifier::Verify(std::string_view key_string, const VerifyParams& params) {
   const std::lock_guard lock(mutex_);
   ++calls_[std::string(key_string)];
-  if (!undecided_.ok()) {
+  absl::Status error = client::CheckParams(params);
+  if (error.ok()) error = undecided_;
+  if (!error.ok()) {
     ++stats_.undecided;
-    return Answer::Undecided(undecided_);
+    return Answer::Undecided(std::move(error));
   }
   ++stats_.hits;
   const auto found = rules_.find(key_string);
   if (found == rules_.end()) return Answer::Decided(Decision::kNotFound, {});
   const Rule& rule = found->second;
   if (rule.decision != Decision::kAllowed) return Answer::Decided(rule.decision, rule.identity);
+  const std::vector<std::string> allowed = rule.identity.allowed_cidrs();
   std::vector<core::Cidr> blocks;
-  for (const std::string& text : rule.identity.allowed_cidrs()) {
+  for (const std::string& text : allowed) {
     if (const auto block = core::Cidr::Parse(text); block.ok()) blocks.push_back(*block);
   }
+  // No block would be everywhere to the judge.
+  if (blocks.empty() && !allowed.empty()) return Answer::Decided(Decision::kClientNotAllowed, rule.identity);
   std::vector<std::string> permissions;
   if (!rule.identity.empty()) permissions = rule.identity.permissions();
   core::Decision decision = core::Judge({.permissions = &permissions, .allowed_cidrs = blocks},

@@ -81,6 +81,7 @@ class TestServer::Service : public v1::KeyVerify::Service {
     Watching* stream;
     bool greeted = false;
     int64_t acknowledged = 0;
+    std::vector<v1::WatchResponse> kept_back;  // While Watch is stalled.
     std::optional<google::rpc::Status> ended;
   };
 
@@ -275,7 +276,22 @@ class TestServer::Service : public v1::KeyVerify::Service {
     watch.greeted = true;
     if (!resumed) return;
     for (auto change = changes_.upper_bound(resume->revision); change != changes_.end(); ++change) {
-      watch.stream->Write(change->second);
+      Send(watch, change->second);
+    }
+  }
+
+  void Send(Subscriber& watch, const v1::WatchResponse& message) {
+    if (stall_watches_) {
+      watch.kept_back.push_back(message);
+    } else {
+      watch.stream->Write(message);
+    }
+  }
+
+  // A Pong says that every change up to its revision was sent, so there is none before all of this is.
+  void SendKeptBack() {
+    for (Subscriber* watch : watches_) {
+      for (const v1::WatchResponse& message : std::exchange(watch->kept_back, {})) watch->stream->Write(message);
     }
   }
 
@@ -286,8 +302,7 @@ class TestServer::Service : public v1::KeyVerify::Service {
     v1::WatchResponse message;
     *message.mutable_invalidate() = std::move(what);
     changes_[revision()] = message;
-    if (stall_watches_) return;
-    for (Subscriber* watch : watches_) watch->stream->Write(message);
+    for (Subscriber* watch : watches_) Send(*watch, message);
   }
 
   void EndAll(const google::rpc::Status& why) {
@@ -429,6 +444,7 @@ void TestServer::StallVerifyStreams(bool stall) {
 void TestServer::StallWatches(bool stall) {
   const std::lock_guard lock(service_->mutex_);
   service_->stall_watches_ = stall;
+  if (!stall) service_->SendKeptBack();
 }
 
 void TestServer::SetLatency(absl::Duration latency) {
@@ -440,7 +456,7 @@ void TestServer::Drain() {
   const std::lock_guard lock(service_->mutex_);
   v1::WatchResponse message;
   message.mutable_drain();
-  for (Service::Subscriber* watch : service_->watches_) watch->stream->Write(message);
+  for (Service::Subscriber* watch : service_->watches_) service_->Send(*watch, message);
 }
 
 void TestServer::EndWatches() {

@@ -7,6 +7,7 @@
 #include "absl/strings/escaping.h"
 #include "client/core/base62.h"
 #include "server/keys/mac.h"
+#include "tests/support/forwarding_store.h"
 #include "tests/support/memory_service.h"
 #include "tests/support/status_matchers.h"
 
@@ -24,6 +25,35 @@ std::string WithSecret(const std::string& text, char digit) {
   changed[first_of_secret] = changed[first_of_secret] == digit ? '0' : digit;
   changed.resize(76);
   return changed + core::KeyCrc(changed);
+}
+
+// Between the reading of a key's secrets, which comes before its Argon2, and the end of the proof.
+class WhileProving final : public testing::ForwardingStore {
+ public:
+  using ForwardingStore::ForwardingStore;
+  absl::StatusOr<std::vector<StoredSecret>> ReadSecrets(const std::string& kid) override {
+    absl::StatusOr<std::vector<StoredSecret>> secrets = ForwardingStore::ReadSecrets(kid);
+    happens();
+    return secrets;
+  }
+  std::function<void()> happens = [] {};
+};
+
+TEST(KeyVerifier, KeyThatIsRevokedWhileItsSecretIsProvenIsRevoked) {
+  MemoryService service(MemoryService::Proofs::kMemory);
+  const std::string_view key = service.acme_owner_string.Expose();
+  WhileProving store(service.store);
+  Prover prover(store, service.index, service.ring, service.hashes, service.clock, {.shared = false});
+  KeyVerifier verifier(service.index, service.ring, prover, service.clock);
+  const int64_t hashes = service.hashes.computed();
+  store.happens = [&] {
+    service.DeleteOrganization("acme");
+    ASSERT_THAT(service.follower.Renew(), IsOk());
+  };
+  const auto verdict = verifier.Verify({.key_string = key, .asker_organization = "system"}, absl::InfiniteDuration());
+  ASSERT_THAT(verdict, IsOk());
+  EXPECT_EQ(verdict->decision, Decision::kRevoked);
+  EXPECT_EQ(service.hashes.computed(), hashes + 1) << "it was proven";
 }
 
 TEST(KeyVerifier, AllowsAKeyItHasIssuedWithoutAnyArgon2) {

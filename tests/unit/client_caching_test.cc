@@ -237,6 +237,7 @@ TEST(CachingVerifier, ErrorOfTheCallThatTookOverFromAStuckStreamIsTheAnswer) {
   server.SetAvailable(false);
   answered.WaitForNotification();
   EXPECT_EQ(answer.error().code(), absl::StatusCode::kUnavailable) << answer.error();
+  EXPECT_EQ(verifier->Stats().fallbacks, 1);
 }
 
 TEST(CachingVerifier, LostWatchIsOpenedAgainAndResumes) {

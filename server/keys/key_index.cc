@@ -179,10 +179,13 @@ void KeyIndex::Apply(const LogPosition& position, const Change& change, const st
   });
 }
 
-void KeyIndex::Extend(base::BootTime lease_until, absl::Time database_now, base::BootTime sampled_at) {
+void KeyIndex::Extend(base::BootTime lease_until, absl::Time database_now, base::BootTime sampled_at,
+                      base::BootTime now) {
   const std::lock_guard lock(writing_);
   PublishReading([&](Reading& reading) {
     reading.lease_until = std::max(reading.lease_until, lease_until);
+    // Where it was, not where it would go on to: else the slowest sample, and every drift, would count for ever.
+    reading.not_before = reading.DatabaseTimeAt(std::max(now, sampled_at));
     reading.database_now = database_now;
     reading.sampled_at = sampled_at;
   });

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -43,11 +44,16 @@ class KeyIndex {
     // Rises each time the whole view is replaced: after that a version's number may belong to another secret.
     int64_t generation = 0;
     // The database's clock is at most `database_now + (now - sampled_at)`: what expiry is judged by, early rather than
-    // late.
+    // late. It does not go back while this process lives, else what has ended would come back to life: when the
+    // database's clock is set back, time stands still at `not_before` until that clock has come there again. So a clock
+    // that was wrongly ahead counts until then, or until a restart.
     absl::Time database_now;
     base::BootTime sampled_at;
+    absl::Time not_before = absl::InfinitePast();
 
-    absl::Time DatabaseTimeAt(base::BootTime now) const { return database_now + (now - sampled_at); }
+    absl::Time DatabaseTimeAt(base::BootTime now) const {
+      return std::max(database_now + (now - sampled_at), not_before);
+    }
 
    private:
     friend class KeyIndex;
@@ -116,8 +122,10 @@ class KeyIndex {
   // The next row; the caller has checked that it is position().rev + 1 and that its chain is right. `proofs`: those of
   // the row's key, if any are known; those that the index has for versions that are still live stay.
   void Apply(const LogPosition& position, const Change& change, const std::vector<KeyProof>& proofs = {});
-  // Lease and clock sample; `lease_until` never goes back but by EndLease.
-  void Extend(base::BootTime lease_until, absl::Time database_now, base::BootTime sampled_at);
+  // Lease and clock sample; `lease_until` never goes back but by EndLease. `now`: the time of this call, up to which
+  // readers may have seen the earlier sample's time; without it `sampled_at` counts as that.
+  void Extend(base::BootTime lease_until, absl::Time database_now, base::BootTime sampled_at,
+              base::BootTime now = base::BootTime::Never());
   // Stops every answer until the next Extend.
   void EndLease();
 

@@ -93,7 +93,7 @@ std::optional<absl::StatusOr<Verdict>> KeyVerifier::VerifyFromMemory(const Verif
     }
     if (match.version) {
       if (match.version->proof.generation != presented.generation) {
-        prover_.Keep(KeyProof{std::string(parts->kid), match.version->id, presented});
+        prover_.Keep(KeyProof{std::string(parts->kid), match.version->id, presented}, reading.generation);
       }
       const RoleRecord* const role = pin.RoleOf(*key);
       const core::Standing standing{.revoked = key->deleted() || organization == nullptr || organization->deleted(),
@@ -114,7 +114,7 @@ std::optional<absl::StatusOr<Verdict>> KeyVerifier::VerifyFromMemory(const Verif
       if (purge_at <= database_now) {
         verdict.decision = Decision::kNotFound;
         verdict.identity.reset();
-      } else if (uses_ != nullptr) {
+      } else if (uses_ != nullptr && question.counted) {
         uses_->Count(parts->kid, match.version->id, verdict.decision, database_now);
       }
       return verdict;

@@ -50,6 +50,7 @@ struct VerifyQuestion {
   std::string_view client_ip;  // Of who presented the key; "" = not said.
   // The asker's organization: a key of another one is NOT_FOUND. "" or `system` = every organization.
   std::string_view asker_organization;
+  bool counted = true;  // As a use of the key.
 };
 
 // Decides what a key string is worth now. Three answers: a verdict (allowed or denied), or an error ("could not

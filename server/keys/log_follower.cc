@@ -15,6 +15,7 @@ namespace latchkey::keys {
 namespace {
 
 constexpr size_t kRecent = 65'536;
+constexpr size_t kConfirmed = 4'096;
 constexpr int kResyncs = 3;  // In one step; more of them means that somebody rewrites the log as we read.
 
 constexpr char kHistoryRefused[] = "the database has another history than this server followed before: ";
@@ -51,9 +52,8 @@ absl::Duration LogFollower::bound() const {
 
 absl::Duration LogFollower::promised_bound() const {
   const std::lock_guard lock(facts_mutex_);
-  const absl::Time now = database_now_ + (clock_.BootNow() - sampled_at_);
-  const bool old_leases_are_over = now >= settings_.changed_at + core::WithClockError(settings_.previous_bound);
-  return old_leases_are_over ? settings_.bound : std::max(settings_.bound, settings_.previous_bound);
+  const bool former_leases_are_over = clock_.BootNow() >= former_until_;
+  return former_leases_are_over ? settings_.bound : std::max(settings_.bound, former_bound_);
 }
 
 absl::Duration LogFollower::renewal_interval() const { return std::min(absl::Seconds(1), bound() / 5); }
@@ -89,7 +89,7 @@ absl::Status LogFollower::CatchUp(base::BootTime deadline) {
   base::BootTime last;
   {
     const std::lock_guard lock(facts_mutex_);
-    last = sampled_at_;
+    last = sent_at_;
   }
   // Whoever asks within the pause shares the reading at its end.
   const absl::Duration pause = std::min(last + options_.catch_up_pause - arrived_at, options_.catch_up_pause);
@@ -125,7 +125,7 @@ absl::Status LogFollower::LoadLocked() {
     recent_.assign(1, core::RevisionToken::Of(head->position.rev, head->position.chain));
     loaded_fact_ = true;
   }
-  NoteSettings(head->settings, head->now, sent_at);
+  NoteSettings(head->settings, sent_at);
   return absl::OkStatus();
 }
 
@@ -146,11 +146,8 @@ absl::Status LogFollower::ReadLocked(bool renew) {
       }
       return page.status();
     }
-    if (page->rows.empty() || page->rows.front().rev != cursor.rev || page->rows.front().chain != cursor.chain) {
-      const bool pruned = page->oldest > cursor.rev;
-      DropLocked(pruned ? absl::StrCat("revision ", cursor.rev, " is no longer kept")
-                        : absl::StrCat("the change log no longer has revision ", cursor.rev, " as it was followed"),
-                 /*alarm=*/!pruned);
+    if (const std::optional<Break> found = FindBreak(*page, cursor, renew)) {
+      DropLocked(*found);
       if (absl::Status loaded = LoadLocked(); !loaded.ok()) return loaded;
       ++resyncs;
       continue;
@@ -165,10 +162,10 @@ absl::Status LogFollower::ReadLocked(bool renew) {
       if (absl::Status applied = ApplyLocked(page->rows[i], proofs); !applied.ok()) return applied;
     }
     if (index_.position().rev == page->head) {
-      NoteSettings(page->settings, page->now, sent_at);
+      NoteSettings(page->settings, sent_at);
       read_at_ = sent_at;
       // Only the page that reached the head of its own snapshot says that nothing older is missing.
-      if (renew && page->head >= must_pass_) index_.Extend(sent_at + page->settings.bound, page->now, sent_at);
+      if (renew) index_.Extend(sent_at + page->settings.bound, page->now, sent_at, clock_.BootNow());
       return absl::OkStatus();
     }
     if (page->rows.size() < 2) {
@@ -177,6 +174,24 @@ absl::Status LogFollower::ReadLocked(bool renew) {
     }
   }
   return errors::Internal("the change log changes its past faster than it can be read");
+}
+
+std::optional<LogFollower::Break> LogFollower::FindBreak(const storage::LogPage& page, const LogPosition& cursor,
+                                                         bool renew) const {
+  if (page.rows.empty() || page.rows.front().rev != cursor.rev || page.rows.front().chain != cursor.chain) {
+    if (page.oldest > cursor.rev) {
+      return Break{absl::StrCat("revision ", cursor.rev, " is no longer kept"), /*rewritten=*/false};
+    }
+    return Break{absl::StrCat("the change log no longer has revision ", cursor.rev, " as it was followed")};
+  }
+  // A renewal writes on the primary, and was sent after the own row was committed there: a head below that row means
+  // that it is gone, not that it is yet to come. Of a reading alone one can't be as sure.
+  const bool ended = renew && page.head < must_pass_.rev;
+  const bool replaced = std::any_of(page.rows.begin(), page.rows.end(), [this](const LogRow& row) {
+    return must_pass_.rev > 0 && row.rev == must_pass_.rev && row.chain != must_pass_.chain;
+  });
+  if (!ended && !replaced) return std::nullopt;
+  return Break{absl::StrCat("revision ", must_pass_.rev, ", which this server committed, is lost")};
 }
 
 absl::Status LogFollower::ApplyLocked(const LogRow& row, const ProofsByKid& proofs) {
@@ -201,7 +216,8 @@ absl::Status LogFollower::ApplyLocked(const LogRow& row, const ProofsByKid& proo
 
 void LogFollower::Deliver(const std::vector<LogRow>& rows, const std::vector<KeyProof>& proofs) {
   if (rows.empty()) return;
-  const int64_t last = rows.back().rev;
+  const LogPosition last{rows.back().rev, rows.back().chain};
+  const core::RevisionToken token = core::RevisionToken::Of(last.rev, last.chain);
   {
     const std::lock_guard lock(mutex_);
     if (loaded_) {
@@ -212,29 +228,56 @@ void LogFollower::Deliver(const std::vector<LogRow>& rows, const std::vector<Key
         if (row.rev != rev + 1) break;  // Others wrote between: the log has their rows.
         if (!ApplyLocked(row, by_kid).ok()) break;
       }
-      const bool applied =
-          index_.position().rev >= last || (ReadLocked(/*renew=*/false).ok() && index_.position().rev >= last);
-      if (!applied) {
-        must_pass_ = std::max(must_pass_, last);
-        index_.EndLease();
-      } else {
+    }
+    Standing standing = StandingOf(token);
+    bool can_tell = true;
+    // Unknown: it is lost, or what was followed until now is.
+    if (loaded_ && (standing == Standing::kAhead || standing == Standing::kUnknown)) {
+      can_tell = ReadLocked(/*renew=*/false).ok();
+      standing = StandingOf(token);
+    }
+    switch (standing) {
+      case Standing::kApplied:
         // A row that came by the log, not by our hands, came without its proof if that is not stored.
         for (const KeyProof& proof : proofs) index_.RememberProof(proof);
-      }
-    }  // Else the snapshot will have them.
+        break;
+      case Standing::kAhead:
+        if (last.rev > must_pass_.rev) must_pass_ = last;
+        index_.EndLease();
+        break;
+      case Standing::kUnknown:
+        // Another row took its place before it came here: the view and the streams never had it.
+        if (!can_tell) {
+          index_.EndLease();
+        } else if (alarm_) {
+          alarm_(absl::StrCat("revision ", last.rev, ", which this server committed, is lost"));
+        }
+        break;
+      case Standing::kOld:  // A snapshot has passed it.
+        break;
+    }
   }
-  if (ring_) ring_(last);
+  if (ring_) ring_(last.rev);
 }
 
 LogFollower::Standing LogFollower::StandingOf(const core::RevisionToken& token) const {
   const std::lock_guard lock(facts_mutex_);
   if (recent_.empty() || token.revision > recent_.back().revision) return Standing::kAhead;
   if (token.revision < 0) return Standing::kUnknown;
-  if (token.revision < recent_.front().revision) return Standing::kOld;
+  if (token.revision < recent_.front().revision) {
+    const auto confirmed = confirmed_.find(token.revision);
+    if (confirmed == confirmed_.end()) return Standing::kOld;
+    return confirmed->second == token.chain ? Standing::kApplied : Standing::kUnknown;
+  }
   return recent_[token.revision - recent_.front().revision] == token ? Standing::kApplied : Standing::kUnknown;
 }
 
 absl::Status LogFollower::Await(const core::RevisionToken& token, base::BootTime deadline) {
+  int64_t dropped = 0;
+  {
+    const std::lock_guard lock(facts_mutex_);
+    dropped = dropped_;
+  }
   Standing standing = StandingOf(token);
   if (standing == Standing::kAhead) {
     if (absl::Status read = CatchUp(deadline); !read.ok()) return read;
@@ -253,28 +296,45 @@ absl::Status LogFollower::Await(const core::RevisionToken& token, base::BootTime
   const absl::StatusOr<std::optional<std::string>> chain = store_.ReadChain(token.revision);
   if (!chain.ok()) return chain.status();
   const bool same = *chain && core::RevisionToken::Of(token.revision, **chain) == token;
-  return same ? absl::OkStatus() : errors::RevisionUnknown();
-}
-
-void LogFollower::NoteSettings(const Settings& settings, absl::Time now, base::BootTime sampled_at) {
+  if (!same) return errors::RevisionUnknown();
   const std::lock_guard lock(facts_mutex_);
-  settings_ = settings;
-  database_now_ = now;
-  sampled_at_ = sampled_at;
+  if (dropped == dropped_) {  // Else it was confirmed by a history that is over.
+    if (confirmed_.size() >= kConfirmed) confirmed_.clear();
+    confirmed_[token.revision] = token.chain;
+  }
+  return absl::OkStatus();
 }
 
-void LogFollower::DropLocked(const std::string& what, bool alarm) {
+void LogFollower::NoteSettings(const Settings& settings, base::BootTime sent_at) {
+  // Not `sent_at`: leases of the bound before may have been granted between that and the snapshot.
+  const base::BootTime now = clock_.BootNow();
+  const std::lock_guard lock(facts_mutex_);
+  sent_at_ = sent_at;
+  if (settings_known_ && settings == settings_) return;
+  // What was seen here counts beside what the row says: a row of another history knows nothing of it.
+  const absl::Duration former =
+      settings_known_ ? std::max(settings_.bound, settings.previous_bound) : settings.previous_bound;
+  former_bound_ = now < former_until_ ? std::max(former_bound_, former) : former;
+  former_until_ = std::max(former_until_, now + core::WithClockError(former));
+  settings_ = settings;
+  settings_known_ = true;
+}
+
+void LogFollower::DropLocked(const Break& found) {
+  const std::string& what = found.what;
   index_.EndLease();
   // Every stream ends before there can be a new lease: a Pong must not carry one into a cache of the other history.
   hub_.EndAll(what);
   loaded_ = false;
-  must_pass_ = 0;  // Revisions of the other history mean nothing in this one.
+  if (found.rewritten) must_pass_ = LogPosition();  // It means nothing in another history.
   {
     const std::lock_guard lock(facts_mutex_);
     recent_.clear();
+    confirmed_.clear();
+    ++dropped_;
     loaded_fact_ = false;
   }
-  if (alarm && alarm_) alarm_(what);
+  if (found.rewritten && alarm_) alarm_(what);
 }
 
 }  // namespace latchkey::keys

@@ -3,6 +3,7 @@
 #include <deque>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,9 +27,10 @@ namespace latchkey::keys {
 //
 // If the history in the database is not the one that was followed (a restore, a failover that lost commits), the lease
 // ends, every Watch stream is ended, the view is loaded anew, and only then may there be a lease again. If the cursor's
-// row has merely been pruned, the same happens without the alarm. If the database failed over and the cursor's row is
-// in both histories, the view is right, but a client may have heard of the lost rows by another server: the streams
-// end.
+// row has merely been pruned, the same happens without the alarm. What was followed is the cursor's row, and beyond it
+// an own row that could not be read back yet: a history without that one is another one too, also if it has the
+// cursor's. If the database failed over and the cursor's row is in both histories, the view is right, but a client may
+// have heard of the lost rows by another server: the streams end.
 //
 // Thread-safe; one reading of the log is in flight at a time.
 class LogFollower {
@@ -48,13 +50,13 @@ class LogFollower {
   // callers share one. DEADLINE_EXCEEDED, or why it could not be read.
   absl::Status CatchUp(base::BootTime deadline);
 
-  // Own rows, just committed: in the index when this returns OK. If they can't be applied (the database went away
-  // between), the lease ends instead, and no later renewal extends it before it has passed them: the server stops
-  // answering rather than answer wrongly.
+  // Own rows, just committed: in the index when this returns. If they can't be applied (the database went away
+  // between), the lease ends instead, and the next one is granted by a renewal that has passed them, or that shows that
+  // they are lost: then history was rewritten, with all that follows.
   void Deliver(const std::vector<LogRow>& rows, const std::vector<KeyProof>& proofs = {});
 
   // Where `token` is from here. Never blocks on the database. kOld: applied, but too long ago to tell its history from
-  // another by memory; Confirm asks the database.
+  // another by memory; Await asks the database, and what it confirms is kApplied from then on.
   enum class Standing { kApplied, kAhead, kOld, kUnknown };
   Standing StandingOf(const core::RevisionToken& token) const;
   // OK once `token` is applied and known to be of this history: REVISION_NOT_REACHED at the deadline,
@@ -62,8 +64,10 @@ class LogFollower {
   absl::Status Await(const core::RevisionToken& token, base::BootTime deadline);
 
   bool loaded() const;
-  // L, as the database has it; and what is promised now, which after a lowering is the old L for a while. Both 5 s
-  // before the first load.
+  // L, as the database has it; and what is promised now, which is no less than an earlier L as long as leases of that
+  // length may be out: for its time and the clocks' error from when this follower first saw the settings that replaced
+  // it, the first load included. By CLOCK_BOOTTIME alone: neither a COMMIT that waits nor the database's clock can
+  // shorten it. Both 5 s before the first load.
   absl::Duration bound() const;
   absl::Duration promised_bound() const;
   // min(1 s, L / 5).
@@ -86,8 +90,15 @@ class LogFollower {
   absl::Status ReadLocked(bool renew);
   using ProofsByKid = absl::flat_hash_map<std::string, std::vector<KeyProof>>;
   absl::Status ApplyLocked(const LogRow& row, const ProofsByKid& proofs);
-  void DropLocked(const std::string& what, bool alarm);
-  void NoteSettings(const Settings& settings, absl::Time now, base::BootTime sampled_at);
+  // Why the history that was followed is not (all of) the page's; nullopt if it is.
+  struct Break {
+    std::string what;
+    bool rewritten = true;  // Else it was only pruned.
+  };
+  std::optional<Break> FindBreak(const storage::LogPage& page, const LogPosition& cursor, bool renew) const;
+  void DropLocked(const Break& found);
+  // `sent_at`: when the reading that showed them was sent.
+  void NoteSettings(const Settings& settings, base::BootTime sent_at);
 
   storage::KeyStore& store_;
   KeyIndex& index_;
@@ -98,7 +109,7 @@ class LogFollower {
   mutable std::mutex mutex_;  // Over every reading of the log; what follows is under it.
   bool loaded_ = false;
   bool entered_ = false;
-  int64_t must_pass_ = 0;  // No lease below this revision.
+  LogPosition must_pass_;  // An own row that was not read back: no lease in a history without it. Revision 0 = none.
   int64_t timeline_ = 0;   // Of the last page.
   LogPosition required_;
   base::BootTime read_at_;  // When the last whole reading was sent.
@@ -106,10 +117,15 @@ class LogFollower {
   // Short: never held over the database. What follows is under it.
   mutable std::mutex facts_mutex_;
   bool loaded_fact_ = false;
+  bool settings_known_ = false;
   Settings settings_;
-  absl::Time database_now_;
-  base::BootTime sampled_at_;
+  absl::Duration former_bound_;  // Leases of it may be out until then.
+  base::BootTime former_until_;
+  base::BootTime sent_at_;                  // As read_at_.
   std::deque<core::RevisionToken> recent_;  // Applied rows, oldest first, without gaps.
+  // Older ones that the database has confirmed, and how many histories were dropped before this one.
+  absl::flat_hash_map<int64_t, core::ChainPrefix> confirmed_;
+  int64_t dropped_ = 0;
 
   std::function<void(const std::string&)> alarm_;
   std::function<void(int64_t)> ring_;

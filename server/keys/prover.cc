@@ -291,7 +291,7 @@ void Prover::State::End(Flight& flight, const absl::StatusOr<bool>& right) {
   }
 }
 
-void Prover::Keep(const KeyProof& proof) { state_->Keep(proof, true, state_->index.Read().generation); }
+void Prover::Keep(const KeyProof& proof, int64_t view) { state_->Keep(proof, true, view); }
 
 Prover::Counters Prover::counters() const {
   return {.flights = state_->begun,

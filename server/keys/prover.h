@@ -77,8 +77,10 @@ class Prover {
              std::function<void(absl::Status)> done);
 
   // A proof under the active generation, found without proving (the string matched an older generation's): into the
-  // index at once, and into the database with the next flush if proofs are shared. Never blocks on the database.
-  void Keep(const KeyProof& proof);
+  // index at once, and into the database with the next flush if proofs are shared. `view`: the generation of the
+  // reading that matched; of another view than the present one it is dropped, as in another history the version may
+  // have another secret. Never blocks on the database.
+  void Keep(const KeyProof& proof, int64_t view);
 
   Counters counters() const;
   HashPool& hashes() { return hashes_; }

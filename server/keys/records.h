@@ -123,7 +123,8 @@ struct StoredSecret {
 struct Settings {
   // L: how long a server may answer from memory after it last heard of changes. 2..60 s.
   absl::Duration bound = absl::Seconds(5);
-  // What it was before the last change: servers may hold leases of this length until previous_bound·(1+4ρ) after it.
+  // What it was before the last change: servers may hold leases of this length until
+  // previous_bound·(1+4ρ) after each has first seen the change.
   absl::Duration previous_bound = absl::Seconds(5);
   absl::Time changed_at = absl::UnixEpoch();
 

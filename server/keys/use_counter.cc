@@ -89,6 +89,7 @@ struct UseCounter::State {
   std::mutex flushing;
   mutable std::mutex reports_mutex{};
   std::vector<WaitingReport> reports{};
+  size_t report_rows = 0;  // Of those.
 };
 
 UseCounter::UseCounter(storage::KeyStore& store, Options options) : state_(new State{store, options}) {}
@@ -127,7 +128,9 @@ void UseCounter::State::Add(const UseKey& key, int64_t count, int64_t last_used)
 void UseCounter::Report(storage::UseReport report, std::function<void(absl::Status)> done) {
   {
     const std::lock_guard<std::mutex> lock(state_->reports_mutex);
-    if (state_->reports.size() < state_->options.waiting_reports) {
+    const size_t rows = state_->report_rows + report.uses.size();
+    if (state_->reports.size() < state_->options.waiting_reports && rows <= state_->options.waiting_rows) {
+      state_->report_rows = rows;
       state_->reports.push_back({std::move(report), std::move(done)});
       return;
     }
@@ -141,6 +144,7 @@ std::vector<Batch> UseCounter::State::TakeAll() {
   {
     const std::lock_guard<std::mutex> lock(reports_mutex);
     taken.swap(reports);
+    report_rows = 0;
   }
   std::vector<storage::Use> uses;
   for (Shard& shard : shards) {

@@ -25,7 +25,8 @@ class UseCounter {
     // that a database that is away costs no memory without end.
     size_t capacity = 1'000'000;
     size_t batch = 5'000;             // Rows in one transaction at most, but for one report that has more by itself.
-    size_t waiting_reports = 10'000;  // Reports that wait at most; beyond it WORKERS_BUSY.
+    size_t waiting_reports = 10'000;  // Reports that wait at most; beyond it WORKERS_BUSY. Likewise
+    size_t waiting_rows = 200'000;    // their rows.
   };
   UseCounter(storage::KeyStore& store, Options options);
   // Does not flush: what waits is lost, waiting reports are told SHUTTING_DOWN.

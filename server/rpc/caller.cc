@@ -38,13 +38,16 @@ Caller::Caller(const grpc::CallbackServerContext& context, const Method& method,
       address_(AddressOf(peer_)),
       started_at_(std::chrono::steady_clock::now()) {}
 
-std::optional<absl::Status> Caller::FromMemory() {
+std::optional<absl::Status> Caller::FromMemory(bool counted) {
   const absl::StatusOr<std::string_view> bearer = BearerOf(context_.client_metadata());
   if (!bearer.ok()) return bearer.status();
   const std::optional<absl::StatusOr<keys::Verdict>> verdict =
       Guarded([&]() -> std::optional<absl::StatusOr<keys::Verdict>> {
-        return verifier_.VerifyFromMemory(
-            {.key_string = *bearer, .required_permissions = nullptr, .client_ip = address_, .asker_organization = ""});
+        return verifier_.VerifyFromMemory({.key_string = *bearer,
+                                           .required_permissions = nullptr,
+                                           .client_ip = address_,
+                                           .asker_organization = "",
+                                           .counted = counted});
       });
   if (!verdict.has_value()) return std::nullopt;
   return Settle(*verdict);

@@ -59,7 +59,8 @@ class Caller {
   // From memory as it is now: never blocks, and may be asked as often as wished. OK = the caller is known and holds the
   // method's permission; UNAUTHENTICATED or PERMISSION_DENIED = it is no (longer a) good caller; anything else = could
   // not decide. nullopt = its key has not been proven yet: Prove must look.
-  std::optional<absl::Status> FromMemory();
+  // `counted`: as a use of the caller's key.
+  std::optional<absl::Status> FromMemory(bool counted = true);
   // After nullopt: `done` is called exactly once, here or on another thread, with what FromMemory says then. Waits no
   // longer than `time_left`.
   void Prove(absl::Duration time_left, std::function<void(absl::Status)> done);

@@ -44,18 +44,28 @@ void Settle(Batch& batch, int index, const Decider::Answer& answer) {
   if (batch.open.fetch_sub(1) == 1) batch.call->Complete(absl::OkStatus());
 }
 
+bool HasVersion(const keys::IndexedKey& key, int32_t version) {
+  for (int i = 0; i < key.version_count(); ++i) {
+    if (key.version(i).id == version) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 KeyVerifyService::KeyVerifyService(const Parts& parts)
     : parts_(parts),
       decider_(parts.verifier, parts.follower, parts.waiting, parts.clock),
-      verify_streams_(parts.verifier, decider_, parts.security_log),
+      verify_streams_(
+          {.verifier = parts.verifier, .decider = decider_, .clock = parts.clock, .security_log = parts.security_log},
+          parts.streams),
       watch_streams_({.verifier = parts.verifier,
                       .hub = parts.hub,
                       .index = parts.index,
                       .follower = parts.follower,
                       .clock = parts.clock,
-                      .security_log = parts.security_log}) {}
+                      .security_log = parts.security_log},
+                     parts.streams) {}
 
 KeyVerifyService::CallPointer KeyVerifyService::NewCall(grpc::CallbackServerContext* context,
                                                         const Method& method) const {
@@ -150,11 +160,12 @@ void KeyVerifyService::Report(const CallPointer& call, const v1::ReportUsageRequ
     const keys::KeyIndex::Pin pin(parts_.index);
     report = UseReportOf(request, pin.reading().DatabaseTimeAt(parts_.clock.BootNow()));
     if (report.ok()) {
-      // Silently, as one that does not exist: whose key it is, is nobody else's business.
+      // Silently, as one that does not exist: whose key it is, is nobody else's business. A version that was made up
+      // would be rows of its own.
       std::erase_if(report->uses, [&](const storage::Use& use) {
         const keys::IndexedKey* const key = pin.FindKey(use.kid);
         const keys::OrganizationRecord* const organization = key == nullptr ? nullptr : pin.OrganizationOf(*key);
-        return organization == nullptr || !call->caller().ActsOn(organization->id);
+        return organization == nullptr || !call->caller().ActsOn(organization->id) || !HasVersion(*key, use.version);
       });
     }
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <string>
 
@@ -32,6 +33,7 @@ class KeyVerifyService final : public v1::KeyVerify::CallbackService {
     const base::Clock& clock;
     base::WorkerPool& waiting;
     SecurityLog& security_log;
+    size_t streams;  // Of StreamVerify, and of Watch, at a time.
   };
   explicit KeyVerifyService(const Parts& parts);
 

@@ -80,7 +80,8 @@ struct Ping {
 };
 absl::StatusOr<Ping> PingOf(const v1::WatchRequest& request);
 
-// A client's report, its `reporter` unset. `now`: the database's clock; a later last use counts as now.
+// A client's report, its `reporter` unset. `now`: the database's clock; a later last use counts as now, one more than
+// 48 hours earlier as 48 hours earlier.
 absl::StatusOr<storage::UseReport> UseReportOf(const v1::ReportUsageRequest& request, absl::Time now);
 
 }  // namespace latchkey::rpc

@@ -24,6 +24,9 @@ namespace latchkey::rpc {
 namespace {
 
 constexpr int kHandshakeTimeoutMs = 5000;
+// A client that vanished without a word gives its streams back after the sum of both.
+constexpr int kKeepaliveMs = 60'000;
+constexpr int kKeepaliveTimeoutMs = 20'000;
 // Deep enough for a burst, shallow enough that a call at its end is answered within the default deadline.
 constexpr size_t kAdminQueuePerWorker = 32;
 // Those that wait share the readings of the log, so that a long queue is a short wait.
@@ -77,7 +80,8 @@ struct RpcServer::Running {
                 .uses = domain.uses,
                 .clock = domain.clock,
                 .waiting = waiting_workers,
-                .security_log = security_log}),
+                .security_log = security_log,
+                .streams = options.streams}),
         health(domain.serving) {}
 
   SecurityLog security_log;
@@ -112,6 +116,9 @@ absl::StatusOr<int> RpcServer::Start() {
   // Two servers on one port would each get some of the calls.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // No limit: an idle stream sends none.
   builder.RegisterService(&running->admin);
   builder.RegisterService(&running->verify);
   builder.RegisterService(&running->health);

@@ -23,6 +23,7 @@ constexpr absl::Duration kLongestBatchTimeout = absl::Seconds(60);
 constexpr int kMaxOrganizations = 1000;
 constexpr int kMaxUsages = 1000;
 constexpr int64_t kMaxUsageCount = 1'000'000'000;
+constexpr absl::Duration kOldestUse = absl::Hours(48);
 constexpr char kWantedToken[] = "a Revision.token that this installation gave out";
 
 // "requests[3].key", or "key" for a request that is alone.
@@ -156,7 +157,8 @@ absl::StatusOr<storage::UseReport> UseReportOf(const v1::ReportUsageRequest& req
     if (usage.has_last_used_time()) {
       const absl::StatusOr<absl::Time> said = TimeOf(path + "last_used_time", usage.last_used_time());
       if (!said.ok()) return said.status();
-      last_used = std::min(*said, now);
+      // Each hour is a row of its own: there must not be more of them than time brings.
+      last_used = std::clamp(*said, now - kOldestUse, now);
     }
     const bool allowed = usage.decision() == v1::DECISION_ALLOWED;
     report.uses.push_back(

@@ -1,9 +1,12 @@
 #include "server/rpc/verify_stream.h"
 
+#include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -28,6 +31,8 @@ constexpr size_t kKeptAnswers = 2;  // Written messages that are kept to be used
 constexpr absl::Duration kCallerPatience = absl::Seconds(2);
 constexpr absl::Duration kBusyRetryAfter = absl::Milliseconds(250);
 constexpr absl::Duration kLimitRetryAfter = absl::Seconds(1);
+constexpr auto kSweepEvery = std::chrono::seconds(1);
+constexpr absl::Duration kLongestWrite = absl::Seconds(30);
 
 // A batch with items that memory could not answer.
 struct Batch;
@@ -67,7 +72,7 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
   Stream(VerifyStreams& streams, grpc::CallbackServerContext& context)
       : streams_(streams),
         context_(context),
-        caller_(context, kStreamVerify, streams.verifier_, streams.security_log_) {}
+        caller_(context, kStreamVerify, streams.parts_.verifier, streams.parts_.security_log) {}
 
   // `refused`: why it may not even begin.
   void Begin(const absl::Status& refused) {
@@ -82,8 +87,9 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
       ++under_way_;
     }
     JudgeCaller([this](const absl::Status& known) {
+      const absl::Status admitted = known.ok() ? TakePlace() : known;
       const std::lock_guard<std::mutex> lock(mutex_);
-      if (!known.ok()) EndLocked(known, /*drop=*/true);
+      if (!admitted.ok()) EndLocked(admitted, /*drop=*/true);
       LeaveLocked(/*read=*/true);
     });
   }
@@ -100,6 +106,7 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
         return;
       }
       ++under_way_;
+      taking_ = true;
     }
     JudgeCaller([this](const absl::Status& known) { Judge(known); });
   }
@@ -117,6 +124,7 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
   void OnCancel() override { End(absl::CancelledError("cancelled"), /*drop=*/true); }
 
   void OnDone() override {
+    if (!place_of_.empty()) streams_.places_.Leave(place_of_);
     {
       const std::lock_guard<std::mutex> lock(streams_.mutex_);
       streams_.open_.erase(this);
@@ -124,7 +132,34 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
     const std::shared_ptr<Stream> last = std::move(self_);
   }
 
+  // Called each second.
+  void Sweep(base::BootTime now) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (finished_) return;
+    // A client that does not read would keep the write, and so the stream, for ever. Whoever is refused keeps it no
+    // longer than to the next sweep.
+    if (writing_ != nullptr && (refused_at_last_sweep_ || now - write_began_ > kLongestWrite)) {
+      EndLocked(absl::CancelledError("the client does not read"), /*drop=*/true);
+      context_.TryCancel();
+      return;
+    }
+    if (!drop_ && !taking_) {
+      const std::optional<absl::Status> known = caller_.FromMemory(/*counted=*/false);
+      if (known.has_value() && Caller::IsRefusal(*known)) EndLocked(*known, /*drop=*/true);
+    }
+    refused_at_last_sweep_ = drop_;
+    MaybeFinishLocked();
+  }
+
  private:
+  // Of the caller, who is known by now.
+  absl::Status TakePlace() {
+    const std::string& kid = caller_.principal().kid;
+    if (!streams_.places_.Take(kid)) return errors::WorkersBusy(kLimitRetryAfter);
+    place_of_ = kid;
+    return absl::OkStatus();
+  }
+
   // The caller's key as it is now: it may have been revoked since the last message.
   template <typename Then>
   void JudgeCaller(Then then) {
@@ -163,7 +198,8 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
       v1::VerifyRequest& item = *request_.mutable_requests(i);
       if (absl::Status wrong = ReadQuestion(item, i, question_); !wrong.ok()) {
         Put(*out, index, wrong);
-      } else if (const std::optional<Decider::Answer> answer = streams_.decider_.FromMemory(question_, organization)) {
+      } else if (const std::optional<Decider::Answer> answer =
+                     streams_.parts_.decider.FromMemory(question_, organization)) {
         Put(*out, index, *answer);
       } else if (open.size() >= room) {
         Put(*out, index, errors::WorkersBusy(kBusyRetryAfter));
@@ -184,7 +220,7 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
       }
       if (out->used > 0) SendLocked(std::move(out));
     }
-    if (count > 0) streams_.decider_.Look(std::move(open), organization, caller_.address(), *timeout);
+    if (count > 0) streams_.parts_.decider.Look(std::move(open), organization, caller_.address(), *timeout);
     const std::lock_guard<std::mutex> lock(mutex_);
     LeaveLocked(/*read=*/true);
   }
@@ -263,6 +299,7 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
       writing_->batch = nullptr;
     }
     writing_->Trim();
+    write_began_ = streams_.parts_.clock.BootNow();
     StartWrite(&writing_->message);
   }
 
@@ -273,10 +310,13 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
     StartRead(&request_);
   }
 
-  // The end of something that was under way. `read`: request_ is free again.
+  // The end of something that was under way. `read`: request_ and caller_ are free again.
   void LeaveLocked(bool read) {
     --under_way_;
-    if (read) read_due_ = true;
+    if (read) {
+      taking_ = false;
+      read_due_ = true;
+    }
     ReadLocked();
     MaybeFinishLocked();
   }
@@ -310,7 +350,8 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
   Caller caller_;
   std::shared_ptr<Stream> self_;
   v1::StreamVerifyRequest request_;
-  Question question_;  // The one that is being read.
+  Question question_;     // The one that is being read.
+  std::string place_of_;  // Whose place it takes; "" = it has none. Set at the beginning.
 
   std::mutex mutex_;
   size_t under_way_ = 0;  // Callbacks and searches.
@@ -319,11 +360,26 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
   std::unique_ptr<Outgoing> writing_;
   std::deque<std::unique_ptr<Outgoing>> unsent_;
   std::vector<std::unique_ptr<Outgoing>> kept_;
+  base::BootTime write_began_;  // If writing_.
+  bool taking_ = true;  // The beginning or a message is worked on: request_ and caller_ belong to that callback.
   bool read_due_ = false;
   bool drop_ = false;
+  bool refused_at_last_sweep_ = false;
   bool finished_ = false;
   std::optional<absl::Status> end_;
 };
+
+VerifyStreams::VerifyStreams(const Parts& parts, size_t limit)
+    : parts_(parts), limit_(limit), places_(std::max<size_t>(1, limit / 2)), sweeper_([this] { SweepEachSecond(); }) {}
+
+VerifyStreams::~VerifyStreams() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_one();
+  sweeper_.join();
+}
 
 VerifyStreams::Reactor* VerifyStreams::Open(grpc::CallbackServerContext& context) {
   const auto stream = std::make_shared<Stream>(*this, context);
@@ -349,6 +405,19 @@ void VerifyStreams::StartDraining() {
     for (Stream* stream : open_) streams.push_back(stream->shared_from_this());
   }
   for (const std::shared_ptr<Stream>& stream : streams) stream->Drain();
+}
+
+void VerifyStreams::SweepEachSecond() {
+  std::vector<std::shared_ptr<Stream>> all;
+  std::unique_lock<std::mutex> lock(mutex_);
+  while (!wake_.wait_for(lock, kSweepEvery, [this] { return stopping_; })) {
+    for (Stream* stream : open_) all.push_back(stream->shared_from_this());
+    lock.unlock();
+    const base::BootTime now = parts_.clock.BootNow();
+    for (const std::shared_ptr<Stream>& stream : all) stream->Sweep(now);
+    all.clear();  // Without the lock: a stream may end with the last reference to it.
+    lock.lock();
+  }
 }
 
 }  // namespace latchkey::rpc

@@ -3,12 +3,16 @@
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/server_callback.h>
 
+#include <condition_variable>
 #include <cstddef>
 #include <mutex>
+#include <thread>
 
 #include "absl/container/flat_hash_set.h"
 #include "latchkey/v1/key_verify.grpc.pb.h"
+#include "server/base/clock.h"
 #include "server/keys/key_verifier.h"
+#include "server/rpc/caller_places.h"
 #include "server/rpc/decider.h"
 #include "server/rpc/security_log.h"
 
@@ -16,14 +20,23 @@ namespace latchkey::rpc {
 
 // The open StreamVerify streams. Each reads a batch at a time, answers what memory decides on gRPC's own thread in one
 // message, and the rest in later messages as it is decided. Reading stops while 64 answers wait for a client that does
-// not take them. Thread-safe.
+// not take them. Each second one thread looks at all streams: one whose caller is no longer good is ended though it
+// says nothing, and one whose client has taken nothing of an answer for 30 s is cancelled. Thread-safe.
 class VerifyStreams {
  public:
   using Reactor = grpc::ServerBidiReactor<v1::StreamVerifyRequest, v1::StreamVerifyResponse>;
 
-  // `limit`: streams at a time; beyond it WORKERS_BUSY. The others outlive it.
-  VerifyStreams(keys::KeyVerifier& verifier, Decider& decider, SecurityLog& security_log, size_t limit = 10'000)
-      : verifier_(verifier), decider_(decider), security_log_(security_log), limit_(limit) {}
+  // What it works with; all outlive it.
+  struct Parts {
+    keys::KeyVerifier& verifier;
+    Decider& decider;
+    const base::Clock& clock;
+    SecurityLog& security_log;
+  };
+  // `limit`: streams at a time, half of them by one key; beyond it WORKERS_BUSY.
+  explicit VerifyStreams(const Parts& parts, size_t limit);
+  // Streams must be gone.
+  ~VerifyStreams();
   VerifyStreams(const VerifyStreams&) = delete;
   VerifyStreams& operator=(const VerifyStreams&) = delete;
 
@@ -33,14 +46,17 @@ class VerifyStreams {
 
  private:
   class Stream;
+  void SweepEachSecond();
 
-  keys::KeyVerifier& verifier_;
-  Decider& decider_;
-  SecurityLog& security_log_;
+  const Parts parts_;
   const size_t limit_;
+  CallerPlaces places_;
   std::mutex mutex_;
+  std::condition_variable wake_;
   bool draining_ = false;
+  bool stopping_ = false;
   absl::flat_hash_set<Stream*> open_;
+  std::thread sweeper_;
 };
 
 }  // namespace latchkey::rpc

@@ -15,6 +15,7 @@
 #include "server/base/errors.h"
 #include "server/keys/built_in_roles.h"
 #include "server/rpc/caller.h"
+#include "server/rpc/caller_places.h"
 #include "server/rpc/convert.h"
 #include "server/rpc/requests.h"
 #include "server/rpc/status_conversion.h"
@@ -26,7 +27,7 @@ constexpr Method kWatch = {"latchkey.v1.KeyVerify/Watch", keys::kVerify, false};
 constexpr size_t kMaxInvalidations = 1000;
 constexpr absl::Duration kCallerPatience = absl::Seconds(2);
 constexpr absl::Duration kLimitRetryAfter = absl::Seconds(1);
-constexpr auto kSweepEvery = std::chrono::milliseconds(250);
+constexpr auto kSweepEvery = std::chrono::seconds(1);
 constexpr auto kDrainGrace = std::chrono::seconds(1);
 
 // A stream without a ping for so long belongs to a client that is gone; its lease has ended long before.
@@ -53,6 +54,8 @@ void Fill(const std::vector<keys::Invalidation>& rows, v1::WatchResponse::Invali
 
 // What streams, hub and writer share.
 struct WatchStreams::Shared {
+  explicit Shared(size_t places_each) : places(places_each) {}
+
   void Schedule(std::shared_ptr<Stream> stream) {
     {
       const std::lock_guard<std::mutex> lock(mutex);
@@ -67,6 +70,7 @@ struct WatchStreams::Shared {
   absl::flat_hash_set<Stream*> open;
   std::optional<std::chrono::steady_clock::time_point> draining_since;
   bool stopping = false;
+  CallerPlaces places;
 };
 
 // Lives until OnDone, and until nobody wakes it any more. Like a StreamVerify stream it finishes only when none of its
@@ -93,9 +97,10 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
       ++under_way_;
     }
     JudgeCaller([this](const absl::Status& known) {
+      const absl::Status admitted = known.ok() ? TakePlace() : known;
       const std::lock_guard<std::mutex> lock(mutex_);
       --under_way_;
-      if (!known.ok()) EndLocked(known);
+      if (!admitted.ok()) EndLocked(admitted);
       ReadLocked();
       PumpLocked();
     });
@@ -131,6 +136,7 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
   void OnDone() override {
     // Unsubscribed here, not when the last who wakes it lets go: the hub must not wait for a client that is gone.
     stream_ = nullptr;
+    if (!place_of_.empty()) shared_->places.Leave(place_of_);
     {
       const std::lock_guard<std::mutex> lock(shared_->mutex);
       shared_->open.erase(this);
@@ -150,8 +156,9 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
     PumpLocked();
   }
 
-  // Called every now and then: ends the stream if its client says nothing any more, or if `over`.
-  void Sweep(base::BootTime now, absl::Duration longest_silence, bool over) {
+  // Called every now and then: ends the stream if its client says nothing any more, if it was told another bound than
+  // `bound`, or if `over`.
+  void Sweep(base::BootTime now, absl::Duration bound, bool over) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (finished_) return;
     if (end_.has_value()) {
@@ -161,13 +168,24 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
     }
     if (over) {
       EndLocked(errors::ShuttingDown());
-    } else if (now - heard_at_ > longest_silence) {
+    } else if (now - heard_at_ > LongestSilence(bound)) {
       EndLocked(errors::WatchEnded("no ping for too long"));
+    } else if (told_bound_.has_value() && *told_bound_ != bound) {
+      // Only a Hello says it. The client resumes, so that it costs its cache nothing.
+      EndLocked(errors::WatchEnded("the bound has changed"));
     }
     PumpLocked();
   }
 
  private:
+  // Of the caller, who is known by now.
+  absl::Status TakePlace() {
+    const std::string& kid = caller_.principal().kid;
+    if (!shared_->places.Take(kid)) return errors::WorkersBusy(kLimitRetryAfter);
+    place_of_ = kid;
+    return absl::OkStatus();
+  }
+
   void End(const absl::Status& status) {
     const std::lock_guard<std::mutex> lock(mutex_);
     EndLocked(status);
@@ -252,7 +270,8 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
       ToProto(from_, hello->mutable_sub_revision());
       hello->set_resumed(resumed_);
       // After a lowering servers may still hold leases of the old bound: clients must reckon with those.
-      ToProto(parts_.follower.promised_bound(), hello->mutable_max_staleness());
+      told_bound_ = parts_.follower.promised_bound();
+      ToProto(*told_bound_, hello->mutable_max_staleness());
       read_after_write_ = true;
       WriteLocked();
       return;
@@ -332,12 +351,14 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
   std::shared_ptr<keys::WatchHub::Stream> stream_;  // Set once, by the reading side, under mutex_.
   uint64_t last_seq_ = 0;                           // Of the reading side, like the next.
   bool pinged_ = false;
+  std::string place_of_;  // Whose place it takes; "" = it has none. Set at the beginning.
 
   std::mutex mutex_;
   v1::WatchResponse response_;
   core::RevisionToken from_;
   bool resumed_ = false;
   bool hello_due_ = false;
+  std::optional<absl::Duration> told_bound_;  // In the Hello.
   bool drain_due_ = false;
   bool writing_ = false;
   bool read_after_write_ = false;
@@ -350,7 +371,10 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
 };
 
 WatchStreams::WatchStreams(const Parts& parts, size_t limit)
-    : parts_(parts), limit_(limit), shared_(std::make_shared<Shared>()), writer_([this] { Work(); }) {}
+    : parts_(parts),
+      limit_(limit),
+      shared_(std::make_shared<Shared>(std::max<size_t>(1, limit / 2))),
+      writer_([this] { Work(); }) {}
 
 WatchStreams::~WatchStreams() {
   {
@@ -384,29 +408,34 @@ void WatchStreams::StartDraining() {
     shared_->draining_since = std::chrono::steady_clock::now();
     for (Stream* stream : shared_->open) streams.push_back(stream->shared_from_this());
   }
+  shared_->wake.notify_one();
   for (const std::shared_ptr<Stream>& stream : streams) stream->Drain();
 }
 
 void WatchStreams::Work() {
-  auto sweep_at = std::chrono::steady_clock::now() + kSweepEvery;
+  auto swept_at = std::chrono::steady_clock::now();
   std::vector<std::shared_ptr<Stream>> ready;
   std::vector<std::shared_ptr<Stream>> all;
   std::unique_lock<std::mutex> lock(shared_->mutex);
   while (!shared_->stopping) {
-    shared_->wake.wait_until(lock, sweep_at, [this] { return shared_->stopping || !shared_->ready.empty(); });
+    auto sweep_at = swept_at + kSweepEvery;
+    std::optional<std::chrono::steady_clock::time_point> over_at;
+    if (shared_->draining_since.has_value()) over_at = *shared_->draining_since + kDrainGrace;
+    if (over_at.has_value() && swept_at < *over_at) sweep_at = std::min(sweep_at, *over_at);
+    if (shared_->ready.empty()) shared_->wake.wait_until(lock, sweep_at);
     ready.swap(shared_->ready);
     const auto now = std::chrono::steady_clock::now();
+    const bool over = over_at.has_value() && now >= *over_at;
     if (now >= sweep_at) {
-      sweep_at = now + kSweepEvery;
+      swept_at = now;
       for (Stream* stream : shared_->open) all.push_back(stream->shared_from_this());
     }
-    const bool over = shared_->draining_since.has_value() && now >= *shared_->draining_since + kDrainGrace;
     lock.unlock();
     for (const std::shared_ptr<Stream>& stream : ready) stream->Pump();
     if (!all.empty()) {
       const base::BootTime boot_now = parts_.clock.BootNow();
-      const absl::Duration longest = LongestSilence(parts_.follower.promised_bound());
-      for (const std::shared_ptr<Stream>& stream : all) stream->Sweep(boot_now, longest, over);
+      const absl::Duration bound = parts_.follower.promised_bound();
+      for (const std::shared_ptr<Stream>& stream : all) stream->Sweep(boot_now, bound, over);
     }
     // Without the lock: a stream may end with the last reference to it.
     ready.clear();

@@ -19,7 +19,8 @@ namespace latchkey::rpc {
 
 // The open Watch streams: Hello, every Invalidate in order, a Pong for each Ping, Drain. Messages that answer the
 // client are written on gRPC's own threads; what the log brings is written by one thread for all streams, so that the
-// follower never waits for a socket. Thread-safe.
+// follower never waits for a socket. The same thread looks at all streams each second and ends those whose client is
+// silent, and those that were told another bound than is promised now (WATCH_ENDED). Thread-safe.
 class WatchStreams {
  public:
   using Reactor = grpc::ServerBidiReactor<v1::WatchRequest, v1::WatchResponse>;
@@ -33,8 +34,8 @@ class WatchStreams {
     const base::Clock& clock;
     SecurityLog& security_log;
   };
-  // `limit`: streams at a time; beyond it WORKERS_BUSY.
-  explicit WatchStreams(const Parts& parts, size_t limit = 10'000);
+  // `limit`: streams at a time, half of them by one key; beyond it WORKERS_BUSY.
+  explicit WatchStreams(const Parts& parts, size_t limit);
   // Streams must be gone.
   ~WatchStreams();
   WatchStreams(const WatchStreams&) = delete;

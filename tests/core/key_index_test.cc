@@ -211,6 +211,34 @@ TEST(KeyIndex, TheLeaseNeverGoesBackButByEndLeaseAndLoad) {
   EXPECT_EQ(index.Read().lease_until, base::BootTime::Never());
 }
 
+TEST(KeyIndex, TheDatabasesTimeNeverGoesBackAndGoesOnOnceItsClockHasCaughtUp) {
+  KeyIndex index;
+  const absl::Time noon = absl::FromUnixSeconds(1'700'000'000);
+  index.Extend(Boot(10), noon, Boot(5), Boot(5));
+  // Set back by 100 s; until the answer came at 8, readers saw time go on.
+  index.Extend(Boot(12), noon + absl::Seconds(1) - absl::Seconds(100), Boot(6), Boot(8));
+  EXPECT_EQ(index.Read().DatabaseTimeAt(Boot(8)), noon + absl::Seconds(3));
+  EXPECT_EQ(index.Read().DatabaseTimeAt(Boot(9)), noon + absl::Seconds(3)) << "it stands still";
+  index.Extend(Boot(60), noon + absl::Seconds(50) - absl::Seconds(100), Boot(55), Boot(55));
+  EXPECT_EQ(index.Read().DatabaseTimeAt(Boot(55)), noon + absl::Seconds(3));
+  // A view that is loaded anew, of another history perhaps, does not bring the past back either.
+  KeyIndex::Load load(index);
+  load.Begin(At(7), 0);
+  load.Publish();
+  EXPECT_EQ(index.Read().DatabaseTimeAt(Boot(56)), noon + absl::Seconds(3));
+  EXPECT_EQ(index.Read().DatabaseTimeAt(Boot(120)), noon + absl::Seconds(15)) << "as the sample at 55 says";
+}
+
+TEST(KeyIndex, OneSlowSampleOrAFastClockDoesNotPutTheDatabasesTimeAheadForEver) {
+  KeyIndex index;
+  const absl::Time noon = absl::FromUnixSeconds(1'700'000'000);
+  // The question lay 4 s before the database looked at its clock.
+  index.Extend(Boot(10), noon + absl::Seconds(4), Boot(0), Boot(4));
+  index.Extend(Boot(20), noon + absl::Seconds(10), Boot(10), Boot(10));
+  EXPECT_EQ(index.Read().DatabaseTimeAt(Boot(10)), noon + absl::Seconds(14));
+  EXPECT_EQ(index.Read().DatabaseTimeAt(Boot(15)), noon + absl::Seconds(15));
+}
+
 TEST(KeyIndex, ChangesOfOrganizationsAndRolesAreSeenThroughTheirKeys) {
   KeyIndex index;
   Put(index, ChangeOf(MakeKey(KidOf(1), "acme", "deployer")));

@@ -2,10 +2,16 @@
 
 #include <gtest/gtest.h>
 
-#include "absl/strings/escaping.h"
+#include <atomic>
+#include <functional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
 
+#include "absl/strings/escaping.h"
+#include "tests/core/replica.h"
 #include "tests/support/forwarding_store.h"
-#include "tests/support/memory_service.h"
 #include "tests/support/status_matchers.h"
 
 namespace latchkey::keys {
@@ -15,22 +21,6 @@ using core::Decision;
 using testing::HasReason;
 using testing::IsOk;
 using testing::MemoryService;
-
-// A second server on the same store.
-struct Replica {
-  explicit Replica(MemoryService& service, LogFollower::Options options = {.replica = "another"})
-      : follower(service.store, index, hub, service.clock, options),
-        prover(service.store, index, service.ring, service.hashes, service.clock, {}),
-        verifier(index, service.ring, prover, service.clock) {}
-  absl::StatusOr<Verdict> Verify(std::string_view text) {
-    return verifier.Verify({.key_string = text, .asker_organization = "system"}, absl::InfiniteDuration());
-  }
-  KeyIndex index;
-  WatchHub hub;
-  LogFollower follower;
-  Prover prover;
-  KeyVerifier verifier;
-};
 
 TEST(LogFollower, BeforeTheFirstPollNothingIsAnswered) {
   MemoryService service;
@@ -105,63 +95,6 @@ TEST(LogFollower, OnlyThePollThatReachesTheHeadExtendsTheLease) {
   EXPECT_EQ(index.Read().lease_until, began + absl::Seconds(2) + absl::Seconds(5));
 }
 
-TEST(LogFollower, ARewrittenHistoryEndsTheLeaseRaisesTheAlarmAndIsLoadedAnew) {
-  MemoryService service;
-  const IssuedKey kept = service.MustCreate(service.acme_owner, "acme", "editor");
-  const IssuedKey lost = service.MustCreate(service.acme_owner, "acme", "editor");
-  std::vector<std::string> alarms;
-  service.follower.OnHistoryRewritten([&alarms](const std::string& what) { alarms.push_back(what); });
-  service.store.DropNewestRows(1);
-  service.MustCreate(service.acme_owner, "acme", "viewer");  // The same revision, another history.
-  ASSERT_THAT(service.follower.Renew(), IsOk());
-  EXPECT_EQ(alarms.size(), 1u);
-  EXPECT_EQ(service.MustVerify(kept.key_string.Expose()), Decision::kAllowed);
-  EXPECT_EQ(service.MustVerify(lost.key_string.Expose()), Decision::kNotFound);
-}
-
-TEST(LogFollower, ADatabaseWithAnotherIdentityIsNotFollowedAsIfItWereTheSame) {
-  MemoryService service;
-  int alarms = 0;
-  service.follower.OnHistoryRewritten([&alarms](const std::string&) { ++alarms; });
-  service.store.ReplaceChain();
-  ASSERT_THAT(service.follower.Renew(), IsOk());
-  EXPECT_EQ(alarms, 1);
-}
-
-TEST(LogFollower, OwnRowsThatCanNotBeFollowedEndTheLeaseUntilAPollHasPassedThem) {
-  MemoryService service;
-  Replica other(service);
-  ASSERT_THAT(other.follower.Renew(), IsOk());
-  service.MustCreate(service.acme_owner, "acme", "editor");
-  // The other server's own write arrives while it has not seen the row before it and can't ask for it.
-  const auto page = service.store.ReadLog(service.index.position().rev, 2);
-  LogRow own = page->rows.back();
-  own.rev += 1;
-  service.store.SetUnavailable(true);
-  other.follower.Deliver({own});
-  EXPECT_THAT(other.Verify(service.acme_owner_string.Expose()), HasReason("LEASE_EXPIRED"));
-  service.store.SetUnavailable(false);
-  ASSERT_THAT(other.follower.Renew(), IsOk());  // Reaches the head, but not yet the row that was delivered.
-  EXPECT_THAT(other.Verify(service.acme_owner_string.Expose()), HasReason("LEASE_EXPIRED"));
-  service.MustCreate(service.acme_owner, "acme", "editor");
-  ASSERT_THAT(other.follower.Renew(), IsOk());
-  EXPECT_EQ(other.Verify(service.acme_owner_string.Expose())->decision, Decision::kAllowed);
-}
-
-TEST(LogFollower, ARowThatBreaksTheChainStopsEveryAnswer) {
-  MemoryService service;
-  Replica other(service);
-  ASSERT_THAT(other.follower.Renew(), IsOk());
-  LogRow forged;
-  forged.rev = other.index.position().rev + 1;
-  forged.at = service.now;
-  forged.body = "{}";
-  forged.chain = std::string(32, 'x');
-  service.store.SetUnavailable(true);
-  other.follower.Deliver({forged});
-  EXPECT_THAT(other.Verify(service.acme_owner_string.Expose()), HasReason("LEASE_EXPIRED"));
-}
-
 TEST(LogFollower, ReadingAloneGrantsNoLease) {
   MemoryService service;
   const base::BootTime lease = service.index.Read().lease_until;
@@ -214,75 +147,96 @@ TEST(LogFollower, AfterLoweringTheBoundTheOldOneIsPromisedUntilItsLeasesAreOver)
   EXPECT_EQ(service.follower.renewal_interval(), absl::Milliseconds(400));
 }
 
-TEST(LogFollower, ARewrittenHistoryEndsEveryStreamBeforeThereIsALease) {
-  MemoryService service;
-  const auto before = service.hub.Subscribe({}, {}, [] {});
-  ASSERT_THAT(before, IsOk());
-  service.MustCreate(service.acme_owner, "acme", "editor");
-  service.store.DropNewestRows(1);
-  // The moment the lease returns, no stream of before may be open to carry it.
-  class Watching final : public testing::ForwardingStore {
-   public:
-    Watching(storage::KeyStore& behind, const WatchHub::Stream& stream) : ForwardingStore(behind), stream_(stream) {}
-    absl::StatusOr<storage::SnapshotHead> LoadSnapshot(storage::SnapshotSink& sink) override {
-      ended_before_the_load = !stream_.ended().ok();
-      return behind().LoadSnapshot(sink);
-    }
-    bool ended_before_the_load = false;
-
-   private:
-    const WatchHub::Stream& stream_;
+TEST(LogFollower, TheOldBoundIsPromisedFromWhenItsEndWasSeenWhateverTheDatabasesClockSays) {
+  const auto set = [](MemoryService& service, int bound, int previous, absl::Duration ago) {
+    service.Put("system", [&](const storage::LockedState& state) {
+      Change change;
+      change.settings = Settings{
+          .bound = absl::Seconds(bound), .previous_bound = absl::Seconds(previous), .changed_at = state.now - ago};
+      return change;
+    });
   };
-  Watching watching(service.store, *before->stream);
-  LogFollower follower(watching, service.index, service.hub, service.clock, {.replica = "again"});
-  // The same index and hub under a follower that has loaded: its next renewal meets the rewrite.
-  ASSERT_THAT(follower.Renew(), IsOk());
-  service.store.ReplaceChain();
-  const auto open = service.hub.Subscribe({}, {}, [] {});
-  ASSERT_THAT(open, IsOk());
-  ASSERT_THAT(follower.Renew(), IsOk());
-  EXPECT_TRUE(watching.ended_before_the_load);
-  EXPECT_THAT(open->stream->ended(), HasReason("WATCH_ENDED"));
+  const absl::Duration over = core::WithClockError(absl::Seconds(60));
+  MemoryService service;
+  set(service, 60, 5, absl::Hours(48));
+  ASSERT_THAT(service.follower.Renew(), IsOk());
+  // The COMMIT took an hour, and then the clock is set forward.
+  set(service, 10, 60, absl::Hours(1));
+  ASSERT_THAT(service.follower.Renew(), IsOk());
+  service.now += absl::Hours(48);
+  service.Advance(absl::Seconds(20));
+  ASSERT_THAT(service.follower.Renew(), IsOk());
+  EXPECT_EQ(service.follower.promised_bound(), absl::Seconds(60));
+  // Whoever lowers it once more need not know of the first.
+  set(service, 5, 10, absl::ZeroDuration());
+  ASSERT_THAT(service.follower.Renew(), IsOk());
+  service.Advance(over - absl::Seconds(20) - absl::Milliseconds(1));
+  EXPECT_EQ(service.follower.promised_bound(), absl::Seconds(60));
+  service.Advance(absl::Milliseconds(1));
+  EXPECT_EQ(service.follower.promised_bound(), absl::Seconds(5));
+
+  // A server that starts can't know how long ago it was.
+  set(service, 2, 60, absl::Hours(24 * 365));
+  Replica fresh(service);
+  ASSERT_THAT(fresh.follower.Renew(), IsOk());
+  EXPECT_EQ(fresh.follower.promised_bound(), absl::Seconds(60));
+  service.Advance(over);
+  EXPECT_EQ(fresh.follower.promised_bound(), absl::Seconds(2));
 }
 
-TEST(LogFollower, AFailoverEndsTheStreamsAlsoWhereTheRowsThatWereFollowedSurvivedIt) {
+TEST(LogFollower, TheOldBoundCountsFromTheAnswerThatShowedItsEndNotFromTheQuestion) {
   MemoryService service;
-  Replica behind(service);
-  ASSERT_THAT(behind.follower.Renew(), IsOk());
-  const auto before = behind.hub.Subscribe({}, {}, [] {});
-  ASSERT_THAT(before, IsOk());
-  const core::RevisionToken at = behind.hub.position();
-  service.MustCreate(service.acme_owner, "acme", "editor");
-  service.store.DropNewestRows(1);  // The other server has not seen it.
-  int alarms = 0;
-  behind.follower.OnHistoryRewritten([&alarms](const std::string&) { ++alarms; });
-  ASSERT_THAT(behind.follower.Renew(), IsOk());
-  EXPECT_THAT(before->stream->ended(), HasReason("WATCH_ENDED"));
-  EXPECT_EQ(alarms, 0);
-  // Where it ended is a place in this history: it may go on from there.
-  const auto after = behind.hub.Subscribe({}, at, [] {});
-  ASSERT_THAT(after, IsOk());
-  EXPECT_TRUE(after->resumed);
-  ASSERT_THAT(behind.follower.Renew(), IsOk());
-  EXPECT_THAT(after->stream->ended(), IsOk());
+  SlowStore slow(service, absl::Seconds(4));
+  KeyIndex index;
+  WatchHub hub;
+  LogFollower follower(slow, index, hub, service.clock, {.replica = "slow"});
+  service.SetBound(absl::Seconds(20));
+  ASSERT_THAT(follower.Renew(), IsOk());
+  service.SetBound(absl::Seconds(2));
+  ASSERT_THAT(follower.Renew(), IsOk());
+  service.Advance(core::WithClockError(absl::Seconds(20)) - absl::Milliseconds(1));
+  EXPECT_EQ(follower.promised_bound(), absl::Seconds(20));
+  service.Advance(absl::Milliseconds(1));
+  EXPECT_EQ(follower.promised_bound(), absl::Seconds(2));
 }
 
-TEST(LogFollower, RefusesADatabaseThatLacksTheHistoryItMustContinue) {
+TEST(LogFollower, ALongerBoundOfAnotherHistoryIsPromisedUntilItsLeasesAreOver) {
   MemoryService service;
-  const LogPosition followed = service.index.position();
-  service.MustCreate(service.acme_owner, "acme", "editor");
-  {
-    Replica same(service);
-    same.follower.RequireHistory(followed);
-    EXPECT_THAT(same.follower.Renew(), IsOk());
-  }
-  service.store.ReplaceChain();
-  Replica other(service);
-  other.follower.RequireHistory(followed);
-  const absl::Status refused = other.follower.Renew();
-  EXPECT_TRUE(LogFollower::IsHistoryRefused(refused)) << refused;
-  EXPECT_THAT(other.Verify(service.acme_owner_string.Expose()), HasReason("LEASE_EXPIRED"));
-  EXPECT_FALSE(LogFollower::IsHistoryRefused(errors::LeaseExpired()));
+  service.SetBound(absl::Seconds(20));
+  ASSERT_THAT(service.follower.Renew(), IsOk());
+  service.store.DropNewestRows(1);
+  ASSERT_THAT(service.follower.Renew(), IsOk());
+  EXPECT_EQ(service.follower.bound(), absl::Seconds(5));
+  EXPECT_EQ(service.follower.promised_bound(), absl::Seconds(20));
+  service.Advance(core::WithClockError(absl::Seconds(20)));
+  EXPECT_EQ(service.follower.promised_bound(), absl::Seconds(5));
+}
+
+TEST(LogFollower, WhatHasEndedStaysSoWhenTheDatabasesClockIsSetBack) {
+  MemoryService service;
+  const IssuedKey issued =
+      service.MustCreate(service.acme_owner, "acme", "editor", {.at = {}, .ttl = absl::Minutes(10)});
+  service.Advance(absl::Minutes(10));
+  ASSERT_THAT(service.follower.Renew(), IsOk());
+  ASSERT_EQ(service.MustVerify(issued.key_string.Expose()), Decision::kExpired);
+  service.now -= absl::Hours(1);
+  service.Advance(absl::Seconds(1));
+  ASSERT_THAT(service.follower.Renew(), IsOk());
+  EXPECT_EQ(service.MustVerify(issued.key_string.Expose()), Decision::kExpired);
+}
+
+TEST(LogFollower, ASlowRenewalsTimeIsNotTakenBackByAFasterOne) {
+  MemoryService service;
+  SlowStore slow(service, absl::Seconds(4));
+  KeyIndex index;
+  WatchHub hub;
+  LogFollower follower(slow, index, hub, service.clock, {.replica = "slow"});
+  ASSERT_THAT(follower.Renew(), IsOk());
+  const absl::Time shown = index.Read().DatabaseTimeAt(service.clock.BootNow());
+  service.now -= absl::Seconds(2);
+  ASSERT_THAT(follower.Renew(), IsOk());
+  // Readers saw the earlier sample until the answer came.
+  EXPECT_GE(index.Read().DatabaseTimeAt(service.clock.BootNow()), shown + absl::Seconds(4));
 }
 
 TEST(LogFollower, ATokenOfThisHistoryIsReachedAndOneOfAnotherIsUnknown) {
@@ -305,17 +259,130 @@ TEST(LogFollower, ATokenOfThisHistoryIsReachedAndOneOfAnotherIsUnknown) {
   const auto first = service.store.ReadChain(1);
   ASSERT_THAT(first, IsOk());
   EXPECT_EQ(replica.follower.StandingOf(core::RevisionToken::Of(1, **first)), LogFollower::Standing::kOld);
-  EXPECT_THAT(replica.follower.Await(core::RevisionToken::Of(1, **first), deadline), IsOk());
   EXPECT_THAT(replica.follower.Await(core::RevisionToken::Of(1, std::string(32, 'x')), deadline),
               HasReason("REVISION_UNKNOWN"));
+  EXPECT_THAT(replica.follower.Await(core::RevisionToken::Of(1, **first), deadline), IsOk());
 }
 
-TEST(LogFollower, TellsTheOthersOnceOwnRowsAreDelivered) {
+TEST(LogFollower, AnOldTokenIsConfirmedByTheDatabaseOnceInAHistory) {
   MemoryService service;
-  std::vector<int64_t> rung;
-  service.follower.OnDelivered([&rung](int64_t revision) { rung.push_back(revision); });
-  const IssuedKey issued = service.MustCreate(service.acme_owner, "acme", "editor");
-  EXPECT_EQ(rung, std::vector<int64_t>{issued.key.revision});
+  const auto first = service.store.ReadChain(1);
+  ASSERT_THAT(first, IsOk());
+  const core::RevisionToken token = core::RevisionToken::Of(1, **first);
+  const core::RevisionToken foreign = core::RevisionToken::Of(1, std::string(32, 'x'));
+  Replica replica(service);
+  ASSERT_THAT(replica.follower.Renew(), IsOk());
+  const base::BootTime deadline = service.clock.BootNow() + absl::Seconds(1);
+  ASSERT_THAT(replica.follower.Await(token, deadline), IsOk());
+  service.store.SetUnavailable(true);
+  EXPECT_EQ(replica.follower.StandingOf(token), LogFollower::Standing::kApplied);
+  EXPECT_THAT(replica.follower.Await(token, deadline), IsOk());
+  EXPECT_EQ(replica.follower.StandingOf(foreign), LogFollower::Standing::kUnknown);
+  service.store.SetUnavailable(false);
+  service.store.ReplaceChain();
+  ASSERT_THAT(replica.follower.Renew(), IsOk());
+  EXPECT_EQ(replica.follower.StandingOf(token), LogFollower::Standing::kOld);
+  EXPECT_THAT(replica.follower.Await(token, deadline), HasReason("REVISION_UNKNOWN"));
+}
+
+TEST(LogFollower, ATokenConfirmedByAHistoryThatEndsMeanwhileIsNotRemembered) {
+  // The history changes just as the answer is on its way.
+  class Changing final : public testing::ForwardingStore {
+   public:
+    using ForwardingStore::ForwardingStore;
+    absl::StatusOr<std::optional<std::string>> ReadChain(int64_t revision) override {
+      auto chain = behind().ReadChain(revision);
+      meanwhile();
+      return chain;
+    }
+    std::function<void()> meanwhile = [] {};
+  };
+  MemoryService service;
+  Changing changing(service.store);
+  Replica replica(service, changing);
+  ASSERT_THAT(replica.follower.Renew(), IsOk());
+  const auto first = service.store.ReadChain(1);
+  const core::RevisionToken token = core::RevisionToken::Of(1, **first);
+  changing.meanwhile = [&] {
+    service.store.ReplaceChain();
+    ASSERT_THAT(replica.follower.Renew(), IsOk());
+  };
+  EXPECT_THAT(replica.follower.Await(token, service.clock.BootNow() + absl::Seconds(1)), IsOk());
+  EXPECT_EQ(replica.follower.StandingOf(token), LogFollower::Standing::kOld);
+}
+
+// Two servers commit, the one under test renews, catches up and is asked, all at once.
+TEST(LogFollower, OnManyThreadsNothingRevokedIsAllowedAfterARenewalAndEverythingIsSeenAtTheEnd) {
+  constexpr int kKeys = 60;
+  constexpr int kLooks = 2'000;
+  MemoryService service;
+  Replica replica(service, {.replica = "another", .page = 3, .catch_up_pause = absl::ZeroDuration()});
+  ASSERT_THAT(replica.follower.Renew(), IsOk());
+  KeyRegistry own(service.store, replica.index, replica.follower, service.minter, service.clock, {});
+  struct Writer {
+    explicit Writer(KeyRegistry& its_registry) : registry(its_registry) {}
+    KeyRegistry& registry;
+    std::vector<IssuedKey> keys{kKeys};
+    std::atomic<int> revoked{0};  // Of `keys`, which are not touched any more.
+    std::atomic<int> seen{0};     // Of those, before a renewal that has returned.
+  };
+  Writer writers[] = {Writer(service.registry), Writer(own)};
+  std::atomic<int> writing{2}, looks{0}, reads{0}, wrong{0}, errors{0};
+  const auto busy = [&] { return writing > 0 || looks < kLooks || reads < kLooks / 10; };
+
+  std::vector<std::thread> threads;
+  for (Writer& writer : writers) {
+    threads.emplace_back([&] {
+      for (IssuedKey& key : writer.keys) {
+        auto issued = writer.registry.Create(service.acme_owner, {.organization = "acme", .role = "editor"},
+                                             absl::InfiniteDuration());
+        if (issued.ok()) key = *std::move(issued);
+        errors += !writer.registry.Delete(service.acme_owner, {"acme", key.key.kid}).ok();
+        ++writer.revoked;
+      }
+      --writing;
+    });
+  }
+  threads.emplace_back([&] {
+    while (busy()) {
+      const int before[] = {writers[0].revoked, writers[1].revoked};
+      errors += !replica.follower.Renew().ok();
+      for (int i = 0; i < 2; ++i) writers[i].seen = before[i];
+      service.clock.Advance(absl::Microseconds(1));
+    }
+  });
+  threads.emplace_back([&] {
+    for (; busy(); ++reads) {
+      const int revoked = writers[0].revoked;
+      errors += !replica.follower.CatchUp(service.clock.BootNow() + absl::Hours(1)).ok();
+      if (revoked == 0) continue;
+      const core::RevisionToken token = writers[0].keys[revoked - 1].revision;
+      wrong += replica.follower.StandingOf(token) != LogFollower::Standing::kApplied;
+    }
+  });
+  threads.emplace_back([&] {
+    for (int look = 0; busy(); ++look) {
+      const Writer& writer = writers[look % 2];
+      const int seen = writer.seen;
+      if (seen == 0) continue;
+      const std::string_view text = writer.keys[look % 3 == 0 ? seen - 1 : look % seen].key_string.Expose();
+      const auto verdict = replica.verifier.VerifyFromMemory({.key_string = text, .asker_organization = "system"});
+      wrong += !verdict || !verdict->ok() || (*verdict)->decision != Decision::kRevoked;
+      ++looks;
+    }
+  });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(errors, 0);
+  EXPECT_EQ(wrong, 0);
+  ASSERT_THAT(replica.follower.Renew(), IsOk());
+  EXPECT_TRUE(replica.alarms.empty());
+  EXPECT_EQ(replica.index.position().chain, **service.store.ReadChain(replica.index.position().rev));
+  EXPECT_FALSE(service.store.ReadChain(replica.index.position().rev + 1)->has_value());
+  for (const Writer& writer : writers) {
+    for (const IssuedKey& key : writer.keys) {
+      EXPECT_EQ(replica.Verify(key.key_string.Expose())->decision, Decision::kRevoked);
+    }
+  }
 }
 
 TEST(ChangeCodec, ReadsBackEveryKindOfRecord) {

@@ -16,8 +16,6 @@
 #include <vector>
 
 #include "server/base/errors.h"
-#include "server/keys/failure_buckets.h"
-#include "server/keys/wrong_strings.h"
 #include "server/storage/memory/memory_key_store.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/forwarding_store.h"
@@ -304,7 +302,7 @@ TEST_F(ProverTest, AMatchUnderARetiredGenerationIsRenewedWithoutArgon2) {
   EXPECT_EQ(computed(), 0);
   ASSERT_THAT(prover_->FlushProofs(), IsOk());
   // The wrong string put the stored proof into memory, and memory decided then; the verifier renews that one.
-  prover_->Keep({KidOf(key), 1, NameOf(key)});
+  prover_->Keep({KidOf(key), 1, NameOf(key)}, index_.Read().generation);
   ASSERT_THAT(prover_->FlushProofs(), IsOk());
   ASSERT_EQ(store_.put().size(), 1u);
   EXPECT_EQ(store_.put()[0].proof.generation, '2');
@@ -512,6 +510,16 @@ TEST_F(ProverTest, AProofIsNotCarriedIntoAnotherHistory) {
   EXPECT_TRUE(store_.put().empty());
 }
 
+TEST_F(ProverTest, AMatchUnderAViewThatWasReplacedMeanwhileIsNotKept) {
+  const std::string key = AddKey(Stored::kNoProof);
+  Start();
+  LoadIndex();
+  prover_->Keep({KidOf(key), 1, NameOf(key)}, index_.Read().generation - 1);
+  EXPECT_FALSE(Indexed(KidOf(key)));
+  EXPECT_THAT(prover_->FlushProofs(), IsOk());
+  EXPECT_TRUE(store_.put().empty());
+}
+
 TEST_F(ProverTest, ItsEndWaitsForTheFlightsThatHaveBegunOnly) {
   const std::string key = AddKey(Stored::kNoProof);
   Start({.workers = 1});
@@ -536,56 +544,6 @@ TEST_F(ProverTest, ItsEndWaitsForTheFlightsThatHaveBegunOnly) {
   EXPECT_THAT(begun.get(), IsOk());
   EXPECT_THAT(waiting.get(), HasReason("SHUTTING_DOWN"));
   EXPECT_EQ(store_.reads(), 1);
-}
-
-Proof NumberedName(int number) {
-  Proof name{.generation = '1'};
-  name.digest[0] = static_cast<char>(number);
-  name.digest[1] = static_cast<char>(number >> 8);
-  name.digest[15] = static_cast<char>(number);
-  return name;
-}
-
-TEST(WrongStrings, ForgetsTheOldestBeyondItsCapacity) {
-  const FakeClock clock;
-  WrongStrings wrong(160, absl::Seconds(10));
-  for (int i = 0; i < 1600; ++i) wrong.Add(NumberedName(i), clock.BootNow());
-  EXPECT_LE(wrong.size(), 160u);
-  EXPECT_TRUE(wrong.Contains(NumberedName(1599), clock.BootNow()));
-  EXPECT_FALSE(wrong.Contains(NumberedName(0), clock.BootNow()));
-}
-
-TEST(WrongStrings, FreesWhatHasExpiredAndKeepsWhatWasAddedAgain) {
-  FakeClock clock;
-  WrongStrings wrong(160, absl::Seconds(10));
-  wrong.Add(NumberedName(0), clock.BootNow());
-  wrong.Add(NumberedName(16), clock.BootNow());
-  clock.Advance(absl::Seconds(6));
-  wrong.Add(NumberedName(0), clock.BootNow());
-  clock.Advance(absl::Seconds(6));
-  wrong.Add(NumberedName(32), clock.BootNow());
-  EXPECT_TRUE(wrong.Contains(NumberedName(0), clock.BootNow()));
-  EXPECT_FALSE(wrong.Contains(NumberedName(16), clock.BootNow()));
-  EXPECT_EQ(wrong.size(), 2u);
-}
-
-TEST(FailureBuckets, GiveTokensBackWithTimeAndForgetWhoFailedLongestAgo) {
-  FakeClock clock;
-  FailureBuckets buckets(2, 3, 2);
-  for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(buckets.Wait("a", clock.BootNow()), absl::ZeroDuration()) << i;
-    buckets.Fail("a", clock.BootNow());
-  }
-  EXPECT_EQ(buckets.Wait("a", clock.BootNow()), absl::Milliseconds(500));
-  for (int i = 0; i < 100; ++i) buckets.Fail("a", clock.BootNow());
-  EXPECT_EQ(buckets.Wait("a", clock.BootNow()), absl::Seconds(2)) << "a debt of the burst at most";
-  clock.Advance(absl::Seconds(2));
-  EXPECT_EQ(buckets.Wait("a", clock.BootNow()), absl::ZeroDuration());
-  buckets.Fail("b", clock.BootNow());
-  buckets.Fail("a", clock.BootNow());
-  buckets.Fail("c", clock.BootNow());
-  EXPECT_EQ(buckets.size(), 2u);
-  EXPECT_GT(buckets.Wait("a", clock.BootNow()), absl::ZeroDuration()) << "b is forgotten, a failed after it";
 }
 
 }  // namespace

@@ -230,5 +230,25 @@ TEST(UseCounter, BoundsTheReportsThatWait) {
   EXPECT_THAT(first, HasReason("SHUTTING_DOWN"));
 }
 
+TEST(UseCounter, BoundsTheRowsOfTheReportsThatWait) {
+  UseStore store;
+  store.refuse = [](const auto&) { return absl::OkStatus(); };
+  UseCounter counter(store, {.waiting_rows = 2});
+  std::vector<absl::Status> answers;
+  const auto report = [&](const char* id) {
+    counter.Report(ReportOf(id, 1), [&](absl::Status status) { answers.push_back(std::move(status)); });
+  };
+  const size_t rows = ReportOf("a", 1).uses.size();
+  for (size_t room = 2; room >= rows; room -= rows) report("a");
+  EXPECT_TRUE(answers.empty());
+  report("one too many");
+  ASSERT_EQ(answers.size(), 1u);
+  EXPECT_THAT(answers[0], HasReason("WORKERS_BUSY"));
+  ASSERT_THAT(counter.Flush(), IsOk());
+  answers.clear();
+  report("b");
+  EXPECT_TRUE(answers.empty()) << "there is room again";
+}
+
 }  // namespace
 }  // namespace latchkey::keys

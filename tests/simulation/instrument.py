@@ -22,8 +22,8 @@ def on(mutant):
 EDITS = {
     "server/keys/log_follower.cc": [
         (
-            "index_.Extend(sent_at + page->settings.bound, page->now, sent_at);",
-            "index_.Extend((%s ? clock_.BootNow() : sent_at) + page->settings.bound, page->now, sent_at);"
+            "index_.Extend(sent_at + page->settings.bound, page->now, sent_at, clock_.BootNow());",
+            "index_.Extend((%s ? clock_.BootNow() : sent_at) + page->settings.bound, page->now, sent_at, clock_.BootNow());"
             % on("kServerLeaseAnchoredAtReceive"),
         ),
         (

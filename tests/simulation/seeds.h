@@ -18,7 +18,7 @@ inline constexpr Killer kKillers[] = {
     {Mutant::kServerLeaseAnchoredAtReceive, 4},    {Mutant::kServerPollsALaggingStandby, 11},
     {Mutant::kServerFullPageExtends, 11},          {Mutant::kServerZeroRowRenewalAccepted, 20},
     {Mutant::kServerStreamsKeptOverAResync, 249},  {Mutant::kServerLeaseLoadedLate, 153},
-    {Mutant::kServerClockReadBeforeThePause, 94},  {Mutant::kServerIgnoresAFailover, 28657},
+    {Mutant::kServerClockReadBeforeThePause, 94},  {Mutant::kServerIgnoresAFailover, 17139},
     {Mutant::kClientPongAnchoredAtReceive, 198},   {Mutant::kClientLeaseLoadedLate, 27},
     {Mutant::kClientClockReadBeforeThePause, 170}, {Mutant::kClientStoresWithoutARevisionCheck, 13},
     {Mutant::kClientBelievesLateAnswers, 2},       {Mutant::kClientNeedsNoHello, 8},

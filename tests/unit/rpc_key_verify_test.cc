@@ -173,9 +173,9 @@ class ReportUsageRpc : public KeyVerifyRpc {
     usage.set_decision(v1::DECISION_ALLOWED);
     return request;
   }
-  int64_t CountOf(const v1::Key& key) {
+  int64_t CountOf(const v1::Key& key, int32_t version = 1) {
     const absl::Time hour = absl::UnixEpoch() + absl::Floor(service_.now - absl::UnixEpoch(), absl::Hours(1));
-    return service_.store.UseCount(core::ParseKeyName(key.name())->kid, 1, hour, 1);
+    return service_.store.UseCount(core::ParseKeyName(key.name())->kid, version, hour, 1);
   }
 };
 
@@ -211,6 +211,16 @@ TEST_F(ReportUsageRpc, ReportAboutAnotherOrganizationsKeyIsIgnored) {
   ASSERT_THAT(Report(acme_verifier.key_string(), request), Succeeds());
   EXPECT_EQ(CountOf(foreign_key), 0);
   EXPECT_EQ(CountOf(own), 5);
+}
+
+TEST_F(ReportUsageRpc, ReportAboutAVersionThatTheKeyDoesNotHaveIsIgnored) {
+  const v1::Key key = MustCreate("viewer").key();
+  v1::ReportUsageRequest request = UseOf(key, "a");
+  *request.add_usages() = request.usages(0);
+  request.mutable_usages(0)->set_secret_version(2);
+  ASSERT_THAT(Report(verifier_key_, request), Succeeds());
+  EXPECT_EQ(CountOf(key, 2), 0);
+  EXPECT_EQ(CountOf(key), 5);
 }
 
 TEST_F(ReportUsageRpc, ReportThatCouldNotBeWrittenIsToldSo) {

@@ -23,6 +23,7 @@
 namespace latchkey::rpc {
 
 constexpr auto kPatience = std::chrono::seconds(30);
+constexpr size_t kStreams = 200;  // Of each kind that the server under test takes.
 
 inline std::string ReasonOf(const grpc::Status& status) {
   google::rpc::Status details;
@@ -154,7 +155,7 @@ class RpcServerFixture : public ::testing::Test {
   MemoryService service_;
   keys::RevocationWaiter revocations_{service_.store, service_.follower, nullptr, service_.clock};
   ServingState serving_;
-  RpcServer server_{Domain(service_.verifier), {.listen = "127.0.0.1:0"}};
+  RpcServer server_{Domain(service_.verifier), {.listen = "127.0.0.1:0", .streams = kStreams}};
   int port_ = 0;
   std::string operator_key_;
   std::string verifier_key_;

@@ -184,6 +184,23 @@ TEST(ReportUsageRequest, LastUseInTheFutureOrUnsaidIsNow) {
   EXPECT_EQ(UseReportOf(request, now)->uses[0].hour, absl::FromUnixSeconds(1'699'999'200));
 }
 
+TEST(ReportUsageRequest, LastUseMoreThanTwoDaysAgoIsTwoDaysAgo) {
+  const absl::Time now = absl::FromUnixSeconds(1'700'000'000);
+  const absl::Time oldest = absl::FromUnixSeconds(1'699'826'400);  // The hour of two days before.
+  v1::ReportUsageRequest request = GoodReport();
+  google::protobuf::Timestamp& said = *request.mutable_usages(0)->mutable_last_used_time();
+  said.set_seconds(1'700'000'000 - 47 * 3'600);
+  EXPECT_EQ(UseReportOf(request, now)->uses[0].hour, oldest + absl::Hours(1));
+  for (const int64_t seconds : {int64_t{1'700'000'000 - 50 * 3'600}, int64_t{1'600'000'000}, int64_t{0}}) {
+    said.set_seconds(seconds);
+    const absl::StatusOr<storage::UseReport> report = UseReportOf(request, now);
+    ASSERT_TRUE(report.ok()) << report.status();
+    EXPECT_EQ(report->uses[0].count, 5);
+    EXPECT_EQ(report->uses[0].hour, oldest);
+    EXPECT_EQ(report->uses[0].last_used_at, absl::FromUnixSeconds(1'699'827'180));
+  }
+}
+
 TEST(ReportUsageRequest, WrongValueIsNamed) {
   const absl::Time now = absl::FromUnixSeconds(1'700'000'000);
   const auto fault = [&](auto spoil) {

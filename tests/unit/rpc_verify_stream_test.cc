@@ -1,8 +1,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <map>
 #include <string>
+#include <thread>
 
 #include "tests/unit/rpc_server_fixture.h"
 
@@ -49,6 +52,21 @@ class StreamVerifyRpc : public RpcServerFixture {
     Open(verifier_key_);
     EXPECT_TRUE(stream_->Write(request));
     return End();
+  }
+
+  // Whose window a client that does not read fills alone.
+  std::unique_ptr<v1::KeyVerify::Stub> OnAnotherConnection() const {
+    grpc::ChannelArguments narrow;
+    narrow.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    return v1::KeyVerify::NewStub(
+        grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(port_), grpc::InsecureChannelCredentials(), narrow));
+  }
+  static bool SaysWhenToRetry(const grpc::Status& status) {
+    google::rpc::Status details;
+    google::rpc::RetryInfo retry;
+    if (!details.ParseFromString(status.error_details())) return false;
+    return std::any_of(details.details().begin(), details.details().end(),
+                       [&](const auto& detail) { return detail.UnpackTo(&retry); });
   }
 
   std::unique_ptr<grpc::ClientContext> context_;
@@ -159,7 +177,7 @@ TEST_F(StreamVerifyRpc, CallerThatIsRevokedEndsItsOpenStream) {
   ASSERT_TRUE(stream_->Write(Batch(1, {acme_key_})));
   ASSERT_EQ(Results(1).size(), 1u);
   MustDelete(operator_key_, core::KeyNameOf("system", verifier_kid_));
-  ASSERT_TRUE(stream_->Write(Batch(2, {acme_key_})));
+  stream_->Write(Batch(2, {acme_key_}));  // False if the sweep was faster.
   EXPECT_THAT(End(), Fails(grpc::StatusCode::UNAUTHENTICATED, "CREDENTIALS_INVALID"));
 }
 
@@ -172,8 +190,58 @@ TEST_F(StreamVerifyRpc, CallerThatLosesItsPermissionEndsItsOpenStream) {
   lower.mutable_key()->set_role("viewer");
   v1::Key key;
   ASSERT_THAT(admin_->UpdateKey(With(operator_key_).get(), lower, &key), Succeeds());
-  ASSERT_TRUE(stream_->Write(Batch(2, {acme_key_})));
+  stream_->Write(Batch(2, {acme_key_}));  // False if the sweep was faster.
   EXPECT_THAT(End(), Fails(grpc::StatusCode::PERMISSION_DENIED, "PERMISSION_MISSING"));
+}
+
+TEST_F(StreamVerifyRpc, CallerThatIsRevokedEndsItsStreamThoughItSendsNothing) {
+  Open(verifier_key_);
+  ASSERT_TRUE(stream_->Write(Batch(1, {acme_key_})));
+  ASSERT_EQ(Results(1).size(), 1u);
+  MustDelete(operator_key_, core::KeyNameOf("system", verifier_kid_));
+  EXPECT_THAT(End(), Fails(grpc::StatusCode::UNAUTHENTICATED, "CREDENTIALS_INVALID"));
+}
+
+TEST_F(StreamVerifyRpc, CallerThatLosesItsPermissionEndsItsStreamThoughItSendsNothing) {
+  Open(verifier_key_);
+  ASSERT_TRUE(stream_->Write(Batch(1, {acme_key_})));
+  ASSERT_EQ(Results(1).size(), 1u);
+  v1::UpdateKeyRequest lower;
+  lower.mutable_key()->set_name(core::KeyNameOf("system", verifier_kid_));
+  lower.mutable_key()->set_role("viewer");
+  v1::Key key;
+  ASSERT_THAT(admin_->UpdateKey(With(operator_key_).get(), lower, &key), Succeeds());
+  EXPECT_THAT(End(), Fails(grpc::StatusCode::PERMISSION_DENIED, "PERMISSION_MISSING"));
+}
+
+TEST_F(StreamVerifyRpc, OneKeyHoldsHalfOfTheStreamsAtMost) {
+  constexpr int kEach = kStreams / 2;
+  const v1::StreamVerifyRequest batch = Batch(1, {"garbage"});
+  v1::StreamVerifyResponse answer;
+  std::vector<std::pair<std::unique_ptr<grpc::ClientContext>, std::unique_ptr<Stream>>> held;
+  for (int i = 0; i < kEach; ++i) {
+    Open(verifier_key_);
+    ASSERT_TRUE(stream_->Write(batch));
+    ASSERT_TRUE(stream_->Read(&answer)) << i;
+    held.emplace_back(std::move(context_), std::move(stream_));
+  }
+  Open(verifier_key_);
+  const grpc::Status refused = End();
+  EXPECT_THAT(refused, Fails(grpc::StatusCode::RESOURCE_EXHAUSTED, "WORKERS_BUSY"));
+  EXPECT_TRUE(SaysWhenToRetry(refused));
+  // Nobody else is in its way.
+  Open(operator_key_);
+  ASSERT_TRUE(stream_->Write(batch));
+  EXPECT_TRUE(stream_->Read(&answer));
+  // Each place is free again once its stream has ended.
+  for (auto& [context, stream] : held) {
+    context->TryCancel();
+    EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  EXPECT_TRUE(Eventually([&] {
+    Open(verifier_key_);
+    return stream_->Write(batch) && stream_->Read(&answer);
+  }));
 }
 
 TEST_F(StreamVerifyRpc, BadCallerIsRefusedAtOnce) {
@@ -232,6 +300,39 @@ TEST_F(StreamVerifyRpc, ClientThatDoesNotReadIsNotReadFromEither) {
   writer.join();
   EXPECT_EQ(written, 3000u);
   EXPECT_THAT(End(), Succeeds());
+}
+
+TEST_F(StreamVerifyRpc, ClientThatReadsNothingForHalfAMinuteIsEndedAndAnIdleOneIsNot) {
+  Open(verifier_key_);
+  ASSERT_TRUE(stream_->Write(Batch(1, {acme_key_})));
+  ASSERT_EQ(Results(1).size(), 1u);
+  const std::unique_ptr<v1::KeyVerify::Stub> stub = OnAnotherConnection();
+  const std::unique_ptr<grpc::ClientContext> context = With(verifier_key_);
+  const std::unique_ptr<Stream> stuck = stub->StreamVerify(context.get());
+  // Its caller is known before the lease is over.
+  v1::StreamVerifyResponse read;
+  ASSERT_TRUE(stuck->Write(Batch(0, {acme_key_})) && stuck->Read(&read));
+  std::atomic<bool> ended = false;
+  std::thread writer([&] {
+    const std::vector<std::string> keys(64, acme_key_);
+    for (uint64_t id = 1; stuck->Write(Batch(id, keys)); ++id) {
+    }
+    ended = true;
+  });
+  EXPECT_TRUE(Eventually([&] {
+    service_.clock.Advance(absl::Seconds(31));
+    return ended.load();
+  }));
+  if (!ended) context->TryCancel();
+  writer.join();
+  while (stuck->Read(&read)) {
+  }
+  // By the server, not by its deadline.
+  EXPECT_EQ(stuck->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  // The other could not be judged meanwhile, and had nothing to write.
+  ASSERT_TRUE(service_.follower.Renew().ok());
+  ASSERT_TRUE(stream_->Write(Batch(2, {acme_key_})));
+  EXPECT_EQ((Results(1)[{2, 0}].response().decision()), v1::DECISION_ALLOWED);
 }
 
 TEST_F(StreamVerifyOfUnproven, ClientThatVanishesWithItemsInFlightDoesNoHarm) {

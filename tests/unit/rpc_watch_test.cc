@@ -3,6 +3,9 @@
 
 #include <set>
 #include <string>
+#include <thread>
+#include <utility>
+#include <vector>
 
 #include "tests/unit/rpc_server_fixture.h"
 
@@ -180,6 +183,67 @@ TEST_F(WatchRpc, HelloSaysTheOldBoundWhileItsLeasesMayBeOut) {
   service_.Advance(absl::Seconds(6));
   ASSERT_TRUE(service_.follower.Renew().ok());
   EXPECT_EQ(said(), 2);
+}
+
+TEST_F(WatchRpc, StreamThatWasToldAnotherBoundEndsAndItsResumptionIsToldTheNewOne) {
+  Open(verifier_key_);
+  Subscribe();
+  v1::WatchResponse::Hello hello = Hello();
+  ASSERT_EQ(hello.max_staleness().seconds(), 5);
+  const auto resume = [&] {
+    const grpc::Status ended = End();
+    EXPECT_THAT(ended, Fails(grpc::StatusCode::UNAVAILABLE, "WATCH_ENDED"));
+    EXPECT_THAT(ended.error_message(), ::testing::HasSubstr("bound"));
+    Open(verifier_key_);
+    Subscribe({}, hello.sub_revision().token());
+    hello = Hello();
+    EXPECT_TRUE(hello.resumed());
+  };
+  // Raised: at once.
+  service_.SetBound(absl::Seconds(10));
+  ASSERT_TRUE(service_.follower.Renew().ok());
+  resume();
+  EXPECT_EQ(hello.max_staleness().seconds(), 10);
+  PingPong();
+  // Lowered: once the old one's leases are over.
+  service_.SetBound(absl::Seconds(2));
+  ASSERT_TRUE(service_.follower.Renew().ok());
+  PingPong();
+  service_.Advance(absl::Seconds(11));
+  ASSERT_TRUE(service_.follower.Renew().ok());
+  resume();
+  EXPECT_EQ(hello.max_staleness().seconds(), 2);
+  // Which stays.
+  EXPECT_GT(PingPong().remaining().seconds(), 0);
+}
+
+TEST_F(WatchRpc, OneKeyHoldsHalfOfTheStreamsAtMost) {
+  constexpr int kEach = kStreams / 2;
+  std::vector<std::pair<decltype(context_), decltype(stream_)>> held;
+  for (int i = 0; i < kEach; ++i) {
+    Open(verifier_key_);
+    Subscribe();
+    Hello();
+    held.emplace_back(std::move(context_), std::move(stream_));
+  }
+  Open(verifier_key_);
+  EXPECT_THAT(End(), Fails(grpc::StatusCode::RESOURCE_EXHAUSTED, "WORKERS_BUSY"));
+  // Nobody else is in its way.
+  Open(operator_key_);
+  Subscribe();
+  Hello();
+  // Each place is free again once its stream has ended.
+  for (auto& [context, stream] : held) {
+    context->TryCancel();
+    EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  EXPECT_TRUE(Eventually([this] {
+    Open(verifier_key_);
+    v1::WatchRequest request;
+    request.mutable_subscribe();
+    v1::WatchResponse response;
+    return stream_->Write(request) && stream_->Read(&response);
+  }));
 }
 
 TEST_F(WatchRpc, CallerHearsOnlyOfWhatItMayVerify) {

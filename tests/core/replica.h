@@ -1,0 +1,34 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "tests/support/memory_service.h"
+
+namespace latchkey::keys {
+
+// A second server on the same store.
+struct Replica {
+  explicit Replica(testing::MemoryService& service, LogFollower::Options options = {.replica = "another"})
+      : Replica(service, service.store, std::move(options)) {}
+  Replica(testing::MemoryService& service, storage::KeyStore& store,
+          LogFollower::Options options = {.replica = "another"})
+      : follower(store, index, hub, service.clock, std::move(options)),
+        prover(store, index, service.ring, service.hashes, service.clock, {}),
+        verifier(index, service.ring, prover, service.clock) {
+    follower.OnHistoryRewritten([this](const std::string& what) { alarms.push_back(what); });
+  }
+  absl::StatusOr<Verdict> Verify(std::string_view text) {
+    return verifier.Verify({.key_string = text, .asker_organization = "system"}, absl::InfiniteDuration());
+  }
+  KeyIndex index;
+  WatchHub hub;
+  LogFollower follower;
+  Prover prover;
+  KeyVerifier verifier;
+  std::vector<std::string> alarms;
+};
+
+}  // namespace latchkey::keys

@@ -20,9 +20,12 @@ constexpr absl::Duration kLeastTimeout = absl::Milliseconds(1);
 // Of one asker's question, after answers that could not be believed.
 constexpr int kMostRepeats = 3;
 
-bool IsUndecided(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) || absl::IsResourceExhausted(status);
+// Another server may do better. CANCELLED is what a server that is just stopping says.
+bool IsWorthARetry(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) || absl::IsCancelled(status);
 }
+
+bool IsUndecided(const absl::Status& status) { return IsWorthARetry(status) || absl::IsResourceExhausted(status); }
 
 }  // namespace
 
@@ -87,19 +90,20 @@ CachingVerifier::~CachingVerifier() {
   loop_.reset();
 }
 
-std::optional<Answer> CachingVerifier::AnswerNow(std::string_view key_string, const VerifyParams& params) {
-  if (absl::Status checked = CheckParams(params); !checked.ok()) return Answer::Undecided(std::move(checked));
-  // Before the string is parsed: what is remembered was well-formed.
-  if (std::optional<LeaseCache::Hit> hit = cache_.Find(key_string, params)) {
+std::optional<LeaseCache::Hit> CachingVerifier::Recall(std::string_view key_string, const VerifyParams& params) {
+  std::optional<LeaseCache::Hit> hit = cache_.Find(key_string, params);
+  if (hit.has_value()) {
     hits_.Add();
     if (usage_ != nullptr) usage_->Count(hit->identity, static_cast<Decision>(hit->decision));
-    return ToAnswer(*std::move(hit));
   }
-  return AnswerOffline(key_string, params);
+  return hit;
 }
 
 Answer CachingVerifier::Verify(std::string_view key_string, const VerifyParams& params) {
-  if (std::optional<Answer> answer = AnswerNow(key_string, params)) return *std::move(answer);
+  if (absl::Status checked = CheckParams(params); !checked.ok()) return Answer::Undecided(std::move(checked));
+  // Before the string is parsed: what is remembered was well-formed.
+  if (std::optional<LeaseCache::Hit> hit = Recall(key_string, params)) return ToAnswer(*std::move(hit));
+  if (std::optional<Answer> answer = AnswerOffline(key_string, params)) return *std::move(answer);
   Answer answer;
   absl::Notification answered;
   Miss(key_string, params, [&answer, &answered](Answer given) {
@@ -111,7 +115,9 @@ Answer CachingVerifier::Verify(std::string_view key_string, const VerifyParams& 
 }
 
 void CachingVerifier::VerifyAsync(std::string_view key_string, const VerifyParams& params, Callback done) {
-  if (std::optional<Answer> answer = AnswerNow(key_string, params)) return done(*std::move(answer));
+  if (absl::Status checked = CheckParams(params); !checked.ok()) return done(Answer::Undecided(std::move(checked)));
+  if (std::optional<LeaseCache::Hit> hit = Recall(key_string, params)) return done(ToAnswer(*std::move(hit)));
+  if (std::optional<Answer> answer = AnswerOffline(key_string, params)) return done(*std::move(answer));
   Miss(key_string, params, std::move(done));
 }
 
@@ -290,8 +296,7 @@ void CachingVerifier::Settle(const Flight& flight, const LeaseCache::Question& q
       }
       why = covered ? absl::UnavailableError("the server has not heard yet of a change that this process knows of")
                     : absl::UnavailableError("the server's answer came too late to be believed");
-    } else if (in_time && (absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status)) &&
-               !std::exchange(asker.retried, true)) {
+    } else if (in_time && IsWorthARetry(status) && !std::exchange(asker.retried, true)) {
       // A late joiner may have more time than the call had; anybody, another server.
       way = Way::kUnary;
       again.push_back(std::move(asker));
@@ -473,7 +478,7 @@ VerifierStats CachingVerifier::Stats() const {
   }
   stats.entries = static_cast<int64_t>(cache_.size());
   stats.negative_entries = static_cast<int64_t>(cache_.negative_count());
-  stats.memory_bytes = static_cast<int64_t>(cache_.memory_bytes());
+  stats.memory_bytes = static_cast<int64_t>(cache_.memory_bytes() + (usage_ == nullptr ? 0 : usage_->memory_bytes()));
   stats.evictions = cache_.evictions();
   watcher_->AddTo(stats);
   return stats;

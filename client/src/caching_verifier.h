@@ -58,8 +58,8 @@ class CachingVerifier : public Verifier {
   // What an answer, or an error, came by.
   enum class By { kCall, kStream, kBrokenStream };
 
-  // The answer that needs no server, if there is one.
-  std::optional<Answer> AnswerNow(std::string_view key_string, const VerifyParams& params);
+  // What is remembered, counted as a hit and as a use.
+  std::optional<LeaseCache::Hit> Recall(std::string_view key_string, const VerifyParams& params);
   void Miss(std::string_view key_string, const VerifyParams& params, Callback done);
 
   // --- Flights ---

@@ -12,18 +12,6 @@
 #include "grpcpp/client_context.h"
 
 namespace latchkey::client {
-namespace {
-
-// Who did not withdraw a call and is told CANCELLED has met a server that was just stopping.
-absl::Status OutcomeOf(const grpc::Status& status, const std::stop_token& stop) {
-  if (status.error_code() == grpc::StatusCode::CANCELLED && !stop.stop_requested()) {
-    return absl::UnavailableError("the server has cancelled the call");
-  }
-  return ToStatus(status);
-}
-
-}  // namespace
-
 class Connection::Calls {
  public:
   void Begin() {
@@ -83,11 +71,9 @@ void Connection::Verify(std::string_view key_string, const VerifyParams& params,
     call->stop.emplace(params.stop, [context = &*call->context] { context->TryCancel(); });
   // `this` outlives the callback: the destructor waits for End(), the last thing it does.
   stub_->async()->Verify(
-      &*call->context, &call->request, &call->response,
-      [this, call, calls = calls_, stop = params.stop](const grpc::Status& status) {
+      &*call->context, &call->request, &call->response, [this, call, calls = calls_](const grpc::Status& status) {
         call->stop.reset();  // Waits for one that is under way.
-        call->done(WithoutKey(WithoutKey(OutcomeOf(status, stop), call->request.key()), caller_key_.Expose()),
-                   call->response);
+        call->done(WithoutKey(WithoutKey(ToStatus(status), call->request.key()), caller_key_.Expose()), call->response);
         // What the callback captured goes before the destructor may return; so does the context, for the last reference
         // to a channel must not die on one of gRPC's own threads: it joins them.
         call->done = nullptr;

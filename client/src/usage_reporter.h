@@ -9,7 +9,6 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "client/core/key_format.h"
 #include "client/src/counters.h"
 #include "client/src/event_loop.h"
 #include "client/src/identity_block.h"
@@ -41,14 +40,6 @@ class UsageReporter {
                      static_cast<core::Decision>(decision))) {
       dropped_.Add();
     }
-  }
-
-  // May come just before Count, while the key string is looked up: then Count need not wait for memory.
-  void Expect(std::string_view key_string) const {
-    constexpr size_t kKidFromEnd = core::kCanonicalLength - core::kMarker.size();
-    if (key_string.size() < kKidFromEnd) return;
-    active_.load(std::memory_order_acquire)
-        ->Expect(key_string.substr(key_string.size() - kKidFromEnd, core::kKeyIdLength));
   }
 
   // The last try: reports what is left and waits for it, at most `patience`. Nobody counts any more. Not on the loop.

@@ -8,8 +8,6 @@
 #include <new>
 #include <span>
 
-#include "client/src/thread_lane.h"
-
 namespace latchkey::client {
 namespace {
 
@@ -17,8 +15,6 @@ constexpr size_t kKeyIdLength = 16;
 constexpr size_t kFewest = 4096;
 constexpr size_t kMost = size_t{1} << 20;
 constexpr size_t kMostInLane = 16384;
-constexpr size_t kLaneProbes = 8;
-constexpr size_t kCommonProbes = 32;
 constexpr size_t kPageBytes = 4096;
 constexpr uint64_t kTaking = ~uint64_t{0};
 // What is added for others than the calling thread's lane.
@@ -49,33 +45,8 @@ UseTable::UseTable(size_t keys)
       slots_(static_cast<Slot*>(Map(size_ * sizeof(Slot))), Unmap{size_ * sizeof(Slot)}),
       page_is_taken_(std::make_unique<std::atomic<bool>[]>(size_ * sizeof(Slot) / kPageBytes)) {}
 
-UseTable::Part UseTable::LanesPart(uint32_t lane) const {
-  return {.first = lane * (lane_mask_ + 1), .mask = lane_mask_, .probes = kLaneProbes, .shift = 0};
-}
-
-// By other bits of the hash: the keys that crowd in one place of the lanes' parts do not crowd here too.
-UseTable::Part UseTable::CommonPart() const {
-  return {.first = ThreadLane::kLanes * (lane_mask_ + 1), .mask = mask_, .probes = kCommonProbes, .shift = 32};
-}
-
-void UseTable::Expect(std::string_view kid) const {
-  if (kid.size() != kKeyIdLength) return;
-  const Part part = LanesPart(ThreadLane::Mine());
-  uint64_t words[2];
-  std::memcpy(words, kid.data(), sizeof(words));
-  __builtin_prefetch(&slots_[part.first + (Mix(words[0], words[1]) & part.mask)], 1);
-}
-
-bool UseTable::Count(std::string_view kid, int32_t version, core::Decision decision) {
-  if (kid.size() != kKeyIdLength) return false;
-  Key key;
-  std::memcpy(key.kid, kid.data(), sizeof(key.kid));
-  key.tag = (static_cast<uint64_t>(static_cast<uint32_t>(version)) << 4) + (static_cast<uint64_t>(decision) & 15) + 1;
-  const uint32_t lane = ThreadLane::Mine();
-  return Add(LanesPart(lane), lane, key, 1) || Add(CommonPart(), kAnyLane, key, 1);
-}
-
-bool UseTable::Add(const Part& part, uint32_t lane, const Key& key, uint64_t count) {
+// Inlined into Count: a hit counts its nanoseconds.
+[[gnu::always_inline]] inline bool UseTable::Add(Part part, uint32_t lane, const Key& key, uint64_t count) {
   const size_t hash = Mix(key.kid[0], key.kid[1]) >> part.shift;
   for (size_t probe = 0; probe < part.probes; ++probe) {
     const size_t at = part.first + ((hash + probe) & part.mask);
@@ -98,6 +69,15 @@ bool UseTable::Add(const Part& part, uint32_t lane, const Key& key, uint64_t cou
     return true;
   }
   return false;
+}
+
+bool UseTable::Count(std::string_view kid, int32_t version, core::Decision decision) {
+  if (kid.size() != kKeyIdLength) return false;
+  Key key;
+  std::memcpy(key.kid, kid.data(), sizeof(key.kid));
+  key.tag = (static_cast<uint64_t>(static_cast<uint32_t>(version)) << 4) + (static_cast<uint64_t>(decision) & 15) + 1;
+  const uint32_t lane = ThreadLane::Mine();
+  return Add(LanesPart(lane), lane, key, 1) || Add(CommonPart(), kAnyLane, key, 1);
 }
 
 template <typename Take>

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "client/core/decision.h"
+#include "client/src/thread_lane.h"
 
 namespace latchkey::client {
 
@@ -22,9 +23,6 @@ class UseTable {
 
   // A few nanoseconds. False: there is no room. `kid` has 16 characters.
   bool Count(std::string_view kid, int32_t version, core::Decision decision);
-
-  // A use of this key may follow at once: has its place fetched, for which Count would have to wait.
-  void Expect(std::string_view kid) const;
 
   // Hands out everything that was counted, and empties the table. What several threads have counted of a key is one
   // number, unless there is no room to add it up. What is counted at the same time may be lost or be counted for
@@ -56,11 +54,19 @@ class UseTable {
     void operator()(Slot* slots) const;
   };
 
-  Part LanesPart(uint32_t lane) const;
-  Part CommonPart() const;
-  bool Add(const Part& part, uint32_t lane, const Key& key, uint64_t count);
+  Part LanesPart(uint32_t lane) const {
+    return {.first = lane * (lane_mask_ + 1), .mask = lane_mask_, .probes = kLaneProbes, .shift = 0};
+  }
+  // By other bits of the hash: the keys that crowd in one place of the lanes' parts do not crowd here too.
+  Part CommonPart() const {
+    return {.first = ThreadLane::kLanes * (lane_mask_ + 1), .mask = mask_, .probes = kCommonProbes, .shift = 32};
+  }
+  bool Add(Part part, uint32_t lane, const Key& key, uint64_t count);
   template <typename Take>
   void Empty(size_t first, size_t last, const Take& take);
+
+  static constexpr size_t kLaneProbes = 8;
+  static constexpr size_t kCommonProbes = 32;
 
   const size_t mask_;                           // Of the common part.
   const size_t lane_mask_;                      // Of each lane's.

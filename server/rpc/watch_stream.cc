@@ -50,6 +50,17 @@ void Fill(const std::vector<keys::Invalidation>& rows, v1::WatchResponse::Invali
   ToProto(rows.back().revision, out->mutable_revision());
 }
 
+// The answer that a Ping waits for. One at a time: the next message is read when it is written.
+struct Pong {
+  uint64_t seq = 0;
+  bool lends = false;
+  // Set by LoadLease.
+  bool loaded = false;
+  core::RevisionToken told;
+  int64_t covers = 0;
+  base::BootTime lease_until;
+};
+
 }  // namespace
 
 // What streams, hub and writer share.
@@ -330,17 +341,6 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
     writing_ = true;
     StartWrite(&response_);
   }
-
-  // The answer that a Ping waits for. One at a time: the next message is read when it is written.
-  struct Pong {
-    uint64_t seq = 0;
-    bool lends = false;
-    // Set by LoadLease.
-    bool loaded = false;
-    core::RevisionToken told;
-    int64_t covers = 0;
-    base::BootTime lease_until;
-  };
 
   const Parts& parts_;
   const std::shared_ptr<Shared> shared_;

@@ -148,6 +148,7 @@ TEST(Epochs, PendingCountsWhatIsNotDeleted) {
 
 // Retires the next one when it is destroyed.
 struct Chained {
+  Chained(int how_many_more, std::atomic<int>& counts) : left(how_many_more), deleted(counts) {}
   int left;
   std::atomic<int>& deleted;
   ~Chained() {

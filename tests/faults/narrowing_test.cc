@@ -137,7 +137,7 @@ class Narrowing : public ::testing::Test {
                                     absl::ToDoubleMilliseconds(core::WithClockError(kBound)));
   }
 
-  const core::SystemClock clock_;
+  const core::SystemClock clock_{};
   keys::RoleRecord role_;
   testing::TempDirectory directory_;
   std::unique_ptr<Deployment> deployment_;

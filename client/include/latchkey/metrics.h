@@ -37,7 +37,7 @@ struct VerifierStats {
   // --- Memory ---
   int64_t entries = 0;           // Verified keys.
   int64_t negative_entries = 0;  // Denied strings.
-  int64_t memory_bytes = 0;      // Of both, about; without the tables that count uses.
+  int64_t memory_bytes = 0;      // Of both and of the tables that count uses, about.
   int64_t evictions = 0;         // Entries that had to make room.
 
   // --- Lease ---

@@ -233,8 +233,8 @@ TEST(UseCounter, BoundsTheReportsThatWait) {
 TEST(UseCounter, BoundsTheRowsOfTheReportsThatWait) {
   UseStore store;
   store.refuse = [](const auto&) { return absl::OkStatus(); };
-  UseCounter counter(store, {.waiting_rows = 2});
   std::vector<absl::Status> answers;
+  UseCounter counter(store, {.waiting_rows = 2});
   const auto report = [&](const char* id) {
     counter.Report(ReportOf(id, 1), [&](absl::Status status) { answers.push_back(std::move(status)); });
   };

@@ -5,7 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "client/src/lease_cache.h"
+#include "client/src/cache/lease_cache.h"
 #include "google/protobuf/duration.pb.h"
 #include "google/rpc/status.pb.h"
 #include "grpcpp/support/status.h"

@@ -11,8 +11,8 @@
 #include "absl/status/status.h"
 #include "client/core/clock.h"
 #include "client/core/secret.h"
+#include "client/src/cache/lease_cache.h"
 #include "client/src/event_loop.h"
-#include "client/src/lease_cache.h"
 #include "latchkey/verifier.h"
 
 namespace latchkey::client {

@@ -9,10 +9,10 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "client/src/counters.h"
+#include "client/src/cache/counters.h"
+#include "client/src/cache/use_table.h"
 #include "client/src/event_loop.h"
-#include "client/src/identity_block.h"
-#include "client/src/use_table.h"
+#include "client/src/identity/identity_block.h"
 #include "latchkey/v1/key_verify.pb.h"
 #include "latchkey/verifier.h"
 

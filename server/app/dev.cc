@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "server/app/commands.h"
-#include "server/app/embedded_postgres.h"
+#include "server/app/dev/embedded_postgres.h"
 #include "server/app/exit_error.h"
 #include "server/app/files.h"
 #include "server/app/first_keys.h"

@@ -5,8 +5,8 @@
 
 #include "absl/status/status.h"
 #include "server/app/options.h"
-#include "server/keys/bootstrapper.h"
-#include "server/keys/key_ring.h"
+#include "server/keys/admin/bootstrapper.h"
+#include "server/keys/crypto/key_ring.h"
 
 namespace latchkey::app {
 

@@ -3,8 +3,8 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "server/keys/key_ring.h"
-#include "server/storage/key_store.h"
+#include "server/keys/crypto/key_ring.h"
+#include "server/model/key_store.h"
 
 namespace latchkey::app {
 

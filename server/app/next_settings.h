@@ -1,7 +1,7 @@
 #pragma once
 
 #include "absl/time/time.h"
-#include "server/keys/records.h"
+#include "server/model/records.h"
 
 namespace latchkey::app {
 

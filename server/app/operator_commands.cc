@@ -13,7 +13,7 @@
 #include "server/app/service.h"
 #include "server/app/state_directory.h"
 #include "server/base/log.h"
-#include "server/keys/change_codec.h"
+#include "server/model/change_codec.h"
 
 namespace latchkey::app {
 namespace {

@@ -115,7 +115,7 @@ Service::Service(const ServiceOptions& options, keys::KeyRing ring, const std::s
   StartDoorbell(options, std::move(parts.peers));
 }
 
-void Service::StartDoorbell(const ServiceOptions& options, std::unique_ptr<PeerDoorbell> peers) {
+void Service::StartDoorbell(const ServiceOptions& options, std::unique_ptr<doorbell::PeerDoorbell> peers) {
   const auto heard = [this](int64_t revision, bool waiting) { keeper_.Heard(revision, waiting); };
   if (peers != nullptr) {
     peers_ = peers.get();
@@ -141,8 +141,8 @@ absl::StatusOr<std::unique_ptr<Service>> Service::Start(const ServiceOptions& op
     parts.state = std::make_unique<StateDirectory>(*std::move(state));
   }
   if (options.doorbell == "peer") {
-    absl::StatusOr<std::unique_ptr<PeerDoorbell>> peers =
-        PeerDoorbell::Bind({.listen = options.doorbell_listen, .advertise = options.doorbell_advertise});
+    absl::StatusOr<std::unique_ptr<doorbell::PeerDoorbell>> peers =
+        doorbell::PeerDoorbell::Bind({.listen = options.doorbell_listen, .advertise = options.doorbell_advertise});
     if (!peers.ok()) return peers.status();
     parts.peers = *std::move(peers);
   }

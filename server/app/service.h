@@ -6,26 +6,26 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "server/app/lease_keeper.h"
 #include "server/app/options.h"
-#include "server/app/peer_doorbell.h"
-#include "server/app/periodic.h"
 #include "server/app/state_directory.h"
 #include "server/base/clock.h"
-#include "server/keys/doorbell.h"
-#include "server/keys/hash_pool.h"
-#include "server/keys/key_index.h"
-#include "server/keys/key_minter.h"
-#include "server/keys/key_registry.h"
-#include "server/keys/key_ring.h"
-#include "server/keys/key_verifier.h"
-#include "server/keys/log_follower.h"
-#include "server/keys/organization_registry.h"
-#include "server/keys/prover.h"
-#include "server/keys/revocation_waiter.h"
-#include "server/keys/role_registry.h"
-#include "server/keys/use_counter.h"
-#include "server/keys/watch_hub.h"
+#include "server/base/periodic.h"
+#include "server/doorbell/peer_doorbell.h"
+#include "server/keys/admin/key_registry.h"
+#include "server/keys/admin/organization_registry.h"
+#include "server/keys/admin/role_registry.h"
+#include "server/keys/crypto/hash_pool.h"
+#include "server/keys/crypto/key_minter.h"
+#include "server/keys/crypto/key_ring.h"
+#include "server/keys/replication/key_index.h"
+#include "server/keys/replication/lease_keeper.h"
+#include "server/keys/replication/log_follower.h"
+#include "server/keys/replication/revocation_waiter.h"
+#include "server/keys/replication/watch_hub.h"
+#include "server/keys/verify/key_verifier.h"
+#include "server/keys/verify/prover.h"
+#include "server/keys/verify/use_counter.h"
+#include "server/model/doorbell.h"
 #include "server/rpc/rpc_server.h"
 #include "server/rpc/serving_state.h"
 #include "server/storage/postgres/postgres_key_store.h"
@@ -63,24 +63,24 @@ class Service {
   // Rings here and at the others: a waiter waits for its own server too.
   class Bells final : public keys::Doorbell {
    public:
-    explicit Bells(LeaseKeeper& own) : own_(own) {}
+    explicit Bells(keys::LeaseKeeper& own) : own_(own) {}
     void SetOthers(std::unique_ptr<keys::Doorbell> others) { others_ = std::move(others); }
     void Ring(int64_t revision, bool waiting) override;
 
    private:
-    LeaseKeeper& own_;
+    keys::LeaseKeeper& own_;
     std::unique_ptr<keys::Doorbell> others_;
   };
   // What Start has made before there is a service.
   struct Parts {
-    std::unique_ptr<PeerDoorbell> peers;    // --doorbell=peer.
-    std::unique_ptr<StateDirectory> state;  // --state-dir.
-    keys::LogPosition followed;             // What it held; chain "" = nothing.
+    std::unique_ptr<doorbell::PeerDoorbell> peers;  // --doorbell=peer.
+    std::unique_ptr<StateDirectory> state;          // --state-dir.
+    keys::LogPosition followed;                     // What it held; chain "" = nothing.
   };
 
   Service(const ServiceOptions& options, keys::KeyRing ring, const std::string& connection_string, bool migrate,
           Parts parts);
-  void StartDoorbell(const ServiceOptions& options, std::unique_ptr<PeerDoorbell> peers);
+  void StartDoorbell(const ServiceOptions& options, std::unique_ptr<doorbell::PeerDoorbell> peers);
   absl::Status Prepare();
   absl::Status ExplainRefusal(const absl::Status& status) const;
   void FlushUses();
@@ -108,9 +108,9 @@ class Service {
   keys::KeyRegistry keys_;
   keys::OrganizationRegistry organizations_;
   keys::RoleRegistry roles_;
-  LeaseKeeper keeper_;
+  keys::LeaseKeeper keeper_;
   Bells bells_;
-  PeerDoorbell* peers_ = nullptr;  // If there is one; bells_ owns it.
+  doorbell::PeerDoorbell* peers_ = nullptr;  // If there is one; bells_ owns it.
   keys::RevocationWaiter waiter_;
   rpc::ServingState serving_;
   std::unique_ptr<rpc::RpcServer> rpc_;
@@ -120,8 +120,8 @@ class Service {
   base::BootTime flush_reports_at_;  // Likewise.
   int64_t dropped_uses_ = 0;         // Likewise.
   bool position_complaint_ = false;  // The upkeep's.
-  Periodic flusher_;
-  Periodic upkeep_;
+  base::Periodic flusher_;
+  base::Periodic upkeep_;
   bool drained_ = false;
 };
 

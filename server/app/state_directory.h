@@ -5,7 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "server/keys/records.h"
+#include "server/model/records.h"
 
 namespace latchkey::app {
 

@@ -8,7 +8,7 @@
 
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
-#include "server/rpc/status_conversion.h"
+#include "server/rpc/call/status_conversion.h"
 
 namespace latchkey::rpc {
 namespace {

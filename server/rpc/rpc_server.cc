@@ -15,10 +15,10 @@
 #include "absl/synchronization/mutex.h"
 #include "server/base/log.h"
 #include "server/base/worker_pool.h"
+#include "server/rpc/admin/key_admin_service.h"
+#include "server/rpc/call/security_log.h"
 #include "server/rpc/health_service.h"
-#include "server/rpc/key_admin_service.h"
-#include "server/rpc/key_verify_service.h"
-#include "server/rpc/security_log.h"
+#include "server/rpc/verify/key_verify_service.h"
 
 namespace latchkey::rpc {
 namespace {

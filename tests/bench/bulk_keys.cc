@@ -4,9 +4,9 @@
 #include "absl/strings/str_cat.h"
 #include "client/core/key_format.h"
 #include "client/core/secret.h"
-#include "server/keys/change_codec.h"
-#include "server/keys/hashing.h"
-#include "server/keys/records.h"
+#include "server/keys/crypto/hashing.h"
+#include "server/model/change_codec.h"
+#include "server/model/records.h"
 #include "tests/bench/sql.h"
 
 namespace latchkey::bench {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "server/keys/key_ring.h"
+#include "server/keys/crypto/key_ring.h"
 
 namespace latchkey::bench {
 

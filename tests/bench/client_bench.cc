@@ -17,7 +17,7 @@
 #include "client/core/clock.h"
 #include "client/core/key_format.h"
 #include "client/core/siphash.h"
-#include "client/src/lease_cache.h"
+#include "client/src/cache/lease_cache.h"
 #include "latchkey/testing/test_server.h"
 #include "latchkey/verifier.h"
 

@@ -4,9 +4,9 @@
 #include <memory>
 #include <string>
 
-#include "server/app/embedded_postgres.h"
+#include "server/app/dev/embedded_postgres.h"
 #include "server/base/clock.h"
-#include "server/keys/hash_pool.h"
+#include "server/keys/crypto/hash_pool.h"
 
 struct pg_conn;
 

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "server/app/embedded_postgres.h"
-#include "server/keys/key_ring.h"
+#include "server/app/dev/embedded_postgres.h"
+#include "server/keys/crypto/key_ring.h"
 #include "tests/bench/bulk_keys.h"
 #include "tests/bench/load.h"
 #include "tests/support/child_process.h"

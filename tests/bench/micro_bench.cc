@@ -11,13 +11,13 @@
 
 #include "client/core/key_format.h"
 #include "server/base/clock.h"
-#include "server/keys/built_in_roles.h"
-#include "server/keys/hash_pool.h"
-#include "server/keys/key_index.h"
-#include "server/keys/key_ring.h"
-#include "server/keys/key_verifier.h"
-#include "server/keys/prover.h"
-#include "server/storage/memory/memory_key_store.h"
+#include "server/keys/crypto/hash_pool.h"
+#include "server/keys/crypto/key_ring.h"
+#include "server/keys/replication/key_index.h"
+#include "server/keys/verify/key_verifier.h"
+#include "server/keys/verify/prover.h"
+#include "server/model/built_in_roles.h"
+#include "tests/support/memory_store/memory_key_store.h"
 
 namespace latchkey::bench {
 namespace {

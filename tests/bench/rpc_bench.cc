@@ -17,7 +17,7 @@
 #include "grpc/health/v1/health.pb.h"
 #include "latchkey/v1/key_admin.pb.h"
 #include "latchkey/v1/key_verify.pb.h"
-#include "server/keys/key_ring.h"
+#include "server/keys/crypto/key_ring.h"
 #include "tests/bench/echo_server.h"
 #include "tests/bench/floors.h"
 #include "tests/bench/load.h"

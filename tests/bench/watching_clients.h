@@ -7,8 +7,8 @@
 #include "absl/time/time.h"
 #include "client/core/clock.h"
 #include "client/core/secret.h"
+#include "client/src/cache/lease_cache.h"
 #include "client/src/event_loop.h"
-#include "client/src/lease_cache.h"
 #include "client/src/watcher.h"
 
 namespace latchkey::bench {

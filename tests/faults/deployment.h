@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "server/keys/records.h"
+#include "server/model/records.h"
 #include "tests/faults/caller.h"
 #include "tests/support/child_process.h"
 #include "tests/support/temp_directory.h"

@@ -9,8 +9,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/core/permissions.h"
-#include "server/keys/built_in_roles.h"
-#include "server/keys/change_codec.h"
+#include "server/model/built_in_roles.h"
+#include "server/model/change_codec.h"
 #include "server/storage/postgres/postgres_key_store.h"
 #include "tests/support/postgres_environment.h"
 

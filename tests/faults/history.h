@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "server/keys/records.h"
+#include "server/model/records.h"
 
 namespace latchkey::faults {
 

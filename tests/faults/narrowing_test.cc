@@ -14,7 +14,7 @@
 #include "absl/time/clock.h"
 #include "client/core/clock.h"
 #include "latchkey/verifier.h"
-#include "server/keys/change_codec.h"
+#include "server/model/change_codec.h"
 #include "server/storage/postgres/postgres_key_store.h"
 #include "tests/faults/deployment.h"
 #include "tests/support/postgres_environment.h"

@@ -8,7 +8,7 @@
 #include <future>
 
 #include "client/core/key_format.h"
-#include "server/keys/key_ring.h"
+#include "server/keys/crypto/key_ring.h"
 #include "tests/support/server_fixture.h"
 #include "tests/support/status_matchers.h"
 

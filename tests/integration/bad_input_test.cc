@@ -9,8 +9,8 @@
 #include "client/core/base62.h"
 #include "client/core/key_format.h"
 #include "latchkey/verifier.h"
-#include "server/keys/key_ring.h"
-#include "server/keys/mac.h"
+#include "server/keys/crypto/key_ring.h"
+#include "server/keys/crypto/mac.h"
 #include "tests/support/server_fixture.h"
 #include "tests/support/status_matchers.h"
 

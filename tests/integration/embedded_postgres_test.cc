@@ -1,4 +1,4 @@
-#include "server/app/embedded_postgres.h"
+#include "server/app/dev/embedded_postgres.h"
 
 #include <gtest/gtest-spi.h>
 #include <gtest/gtest.h>

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "client/core/key_format.h"
-#include "server/keys/key_ring.h"
+#include "server/keys/crypto/key_ring.h"
 
 int main() {
   const latchkey::keys::KeyRing ring = latchkey::keys::KeyRing::Generate();

@@ -20,7 +20,7 @@ def on(mutant):
 
 # Source → [(text that is there exactly once, what takes its place)].
 EDITS = {
-    "server/keys/log_follower.cc": [
+    "server/keys/replication/log_follower.cc": [
         (
             "index_.Extend(sent_at + page->settings.bound, page->now, sent_at, clock_.BootNow());",
             "index_.Extend((%s ? clock_.BootNow() : sent_at) + page->settings.bound, page->now, sent_at, clock_.BootNow());"
@@ -46,7 +46,7 @@ EDITS = {
             % (on("kServerIgnoresAFailover"), on("kServerStreamsKeptOverAResync"))),
         ("  hub_.EndAll(what);", "  if (!%s) hub_.EndAll(what);" % on("kServerStreamsKeptOverAResync")),
     ],
-    "server/keys/watch_hub.cc": [
+    "server/keys/replication/watch_hub.cc": [
         # It ends them a second time, when it starts at another place.
         (
             "    if (history_.empty() || history_.back()->revision != at) {\n"
@@ -56,7 +56,7 @@ EDITS = {
             % on("kServerStreamsKeptOverAResync"),
         ),
     ],
-    "server/keys/key_verifier.cc": [
+    "server/keys/verify/key_verifier.cc": [
         (
             "  const KeyIndex::Reading& reading = pin.reading();\n",
             "  const KeyIndex::Reading& reading = pin.reading();\n"
@@ -77,7 +77,7 @@ EDITS = {
             % (on("kServerLeaseLoadedLate"), on("kServerClockReadBeforeThePause")),
         ),
     ],
-    "client/src/lease_cache.cc": [
+    "client/src/cache/lease_cache.cc": [
         (
             "  const uint32_t history = generation.load();\n  const int64_t lease = lease_until_ns.load();\n",
             "  const int64_t early = clock.BootNow().nanoseconds();\n"
@@ -154,7 +154,7 @@ def main(root, out):
             if text.count(old) != 1:
                 sys.exit(f"{name}: this is there {text.count(old)} times, wanted once:\n{old}")
             text = text.replace(old, new)
-        text = f'#include "tests/simulation/switches.h"\n#line 1 "{source}"\n' + text
+        text = f'#include "tests/simulation/switches.h"\n#line 1 "{name}"\n' + text
         target = out / source.name
         target.write_text(text)
 

@@ -5,17 +5,17 @@
 #include <string>
 #include <vector>
 
-#include "client/src/lease_cache.h"
-#include "server/keys/key_index.h"
-#include "server/keys/key_ring.h"
-#include "server/keys/key_verifier.h"
-#include "server/keys/log_follower.h"
-#include "server/keys/prover.h"
-#include "server/keys/watch_hub.h"
-#include "server/storage/memory/memory_key_store.h"
+#include "client/src/cache/lease_cache.h"
+#include "server/keys/crypto/key_ring.h"
+#include "server/keys/replication/key_index.h"
+#include "server/keys/replication/log_follower.h"
+#include "server/keys/replication/watch_hub.h"
+#include "server/keys/verify/key_verifier.h"
+#include "server/keys/verify/prover.h"
 #include "tests/simulation/remote_store.h"
 #include "tests/simulation/schedule.h"
 #include "tests/simulation/world.h"
+#include "tests/support/memory_store/memory_key_store.h"
 
 namespace latchkey::simulation {
 

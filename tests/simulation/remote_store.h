@@ -3,9 +3,9 @@
 #include <string>
 
 #include "server/base/errors.h"
-#include "server/storage/memory/memory_key_store.h"
 #include "tests/simulation/world.h"
 #include "tests/support/forwarding_store.h"
+#include "tests/support/memory_store/memory_key_store.h"
 
 namespace latchkey::simulation {
 

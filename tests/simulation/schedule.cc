@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/core/key_format.h"
-#include "server/keys/change_codec.h"
+#include "server/model/change_codec.h"
 #include "tests/simulation/parties.h"
 #include "tests/simulation/switches.h"
 

@@ -6,7 +6,7 @@
 
 #include "client/core/key_format.h"
 #include "client/core/resource_names.h"
-#include "client/src/lease_cache.h"
+#include "client/src/cache/lease_cache.h"
 #include "tests/support/memory_service.h"
 #include "tests/support/status_matchers.h"
 

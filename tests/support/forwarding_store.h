@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "server/storage/key_store.h"
+#include "server/model/key_store.h"
 
 namespace latchkey::testing {
 

@@ -5,18 +5,18 @@
 #include <functional>
 #include <string>
 
-#include "server/keys/bootstrapper.h"
-#include "server/keys/built_in_roles.h"
-#include "server/keys/change_codec.h"
-#include "server/keys/key_registry.h"
-#include "server/keys/key_verifier.h"
-#include "server/keys/organization_registry.h"
-#include "server/keys/prover.h"
-#include "server/keys/role_registry.h"
-#include "server/keys/use_counter.h"
-#include "server/keys/watch_hub.h"
-#include "server/storage/memory/memory_key_store.h"
+#include "server/keys/admin/bootstrapper.h"
+#include "server/keys/admin/key_registry.h"
+#include "server/keys/admin/organization_registry.h"
+#include "server/keys/admin/role_registry.h"
+#include "server/keys/replication/watch_hub.h"
+#include "server/keys/verify/key_verifier.h"
+#include "server/keys/verify/prover.h"
+#include "server/keys/verify/use_counter.h"
+#include "server/model/built_in_roles.h"
+#include "server/model/change_codec.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/memory_store/memory_key_store.h"
 
 namespace latchkey::testing {
 

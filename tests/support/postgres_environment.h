@@ -3,7 +3,7 @@
 #include <memory>
 #include <string>
 
-#include "server/app/embedded_postgres.h"
+#include "server/app/dev/embedded_postgres.h"
 
 // One private PostgreSQL for the test executable, made on first use and stopped at its end. A machine without
 // PostgreSQL fails the tests that need it; nothing is ever skipped.

@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "server/app/kept_process.h"
+#include "server/app/dev/kept_process.h"
 
 namespace latchkey::testing {
 

@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/core/resource_names.h"
-#include "server/keys/built_in_roles.h"
+#include "server/model/built_in_roles.h"
 #include "server/storage/postgres/rows.h"
 #include "server/storage/postgres/sql_failure.h"
 

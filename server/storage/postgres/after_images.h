@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "server/storage/key_store.h"
+#include "server/model/key_store.h"
 #include "server/storage/postgres/connection.h"
 
 namespace latchkey::storage::postgres {

@@ -2,7 +2,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "server/storage/key_store.h"
+#include "server/model/key_store.h"
 #include "server/storage/postgres/connection_pool.h"
 
 namespace latchkey::storage::postgres {

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "absl/time/time.h"
-#include "server/storage/key_store.h"
+#include "server/model/key_store.h"
 #include "server/storage/postgres/connection_pool.h"
 
 namespace latchkey::storage::postgres {

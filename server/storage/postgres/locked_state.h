@@ -1,6 +1,6 @@
 #pragma once
 
-#include "server/storage/key_store.h"
+#include "server/model/key_store.h"
 #include "server/storage/postgres/connection.h"
 
 namespace latchkey::storage::postgres {

@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "absl/time/time.h"
-#include "server/keys/doorbell.h"
+#include "server/model/doorbell.h"
 
 namespace latchkey::storage {
 

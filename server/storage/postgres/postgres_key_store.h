@@ -9,7 +9,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "server/storage/key_store.h"
+#include "server/model/key_store.h"
 
 namespace latchkey::storage {
 

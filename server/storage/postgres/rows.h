@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "server/keys/records.h"
+#include "server/model/records.h"
 
 // Values as PostgreSQL writes them and back. Everything here may throw std::exception on what it does not understand.
 namespace latchkey::storage::postgres {

@@ -1,0 +1,483 @@
+#include "client/src/cache/lease_cache.h"
+
+#include <algorithm>
+#include <cstring>
+#include <deque>
+#include <limits>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "client/core/epochs.h"
+#include "client/core/judge.h"
+#include "client/core/key_format.h"
+#include "client/core/published_table.h"
+#include "client/core/resource_names.h"
+#include "client/src/cache/cache_negatives.h"
+#include "client/src/cache/cache_roles.h"
+#include "client/src/cache/cache_tombstones.h"
+#include "client/src/identity/cache_holds.h"
+#include "client/src/identity/identity_block.h"
+
+namespace latchkey::client {
+namespace {
+
+constexpr int64_t kForever = std::numeric_limits<int64_t>::max();
+// L is at most 60 s: what says more, is wrong, and must not overflow.
+constexpr absl::Duration kLongestLease = absl::Seconds(60);
+constexpr absl::Duration kLongestGrace = absl::Minutes(10);
+// Counting this long, the clocks differ by 0.6 s at most: less than any L. What expires later is asked about again
+// shortly before, with an answer that is counted anew.
+constexpr absl::Duration kLongestExactCount = absl::Minutes(10);
+
+absl::Duration Within(absl::Duration d, absl::Duration most) { return std::clamp(d, absl::ZeroDuration(), most); }
+
+// The 82 characters that a digest covers; "" if nothing that looks like this was ever verified. Whether they are right
+// is for the digest to say.
+std::string_view Canonical(std::string_view text) {
+  if (text.size() == core::kCanonicalLength) return text;
+  if (text.size() < core::kCanonicalLength + 2 || text.size() > core::kMaxKeyStringLength) return {};
+  const size_t label_size = text.size() - core::kCanonicalLength - 1;
+  if (text[label_size] != '_' || !core::IsLabel(text.substr(0, label_size))) return {};
+  return text.substr(label_size + 1);
+}
+
+Kid KidOf(std::string_view canonical) {
+  Kid kid;
+  std::memcpy(kid.data(), canonical.data() + core::kMarker.size(), kid.size());
+  return kid;
+}
+
+// std::array's == calls memcmp, which costs more than the rest of finding an entry.
+bool IsSame(const Kid& a, const Kid& b) {
+  uint64_t x[2], y[2];
+  static_assert(sizeof(x) == sizeof(Kid));
+  std::memcpy(x, a.data(), sizeof(x));
+  std::memcpy(y, b.data(), sizeof(y));
+  return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0;
+}
+
+std::string RoleOf(const std::string& organization, const std::string& role) {
+  std::string name;
+  name.reserve(organization.size() + 1 + role.size());
+  return name.append(organization).append("/").append(role);
+}
+
+// The secret was right and the key is good: the rest depends on the question, and is judged here at every hit.
+bool IsStanding(core::Decision decision) {
+  return decision == core::Decision::kAllowed || decision == core::Decision::kClientNotAllowed ||
+         decision == core::Decision::kPermissionDenied;
+}
+
+bool IsNegative(core::Decision decision) {
+  return decision == core::Decision::kNotFound || decision == core::Decision::kRevoked ||
+         decision == core::Decision::kDisabled || decision == core::Decision::kExpired;
+}
+
+core::Decision JudgeStanding(const IdentityBlock& block, const VerifyParams& params) {
+  core::Standing standing;
+  standing.permissions = &block.role->permissions;
+  if (block.has_cidrs) {
+    if (block.cidrs->empty()) return core::Decision::kClientNotAllowed;
+    standing.allowed_cidrs = *block.cidrs;
+  }
+  return core::Judge(standing, {.permissions = &params.required_permissions, .client_ip = params.client_ip});
+}
+
+}  // namespace
+
+struct LeaseCache::State {
+  State(Options given, const core::Clock& of)
+      : options(given),
+        grace_ns(absl::ToInt64Nanoseconds(Within(given.grace, kLongestGrace))),
+        clock(of),
+        tombstones(given.tombstones),
+        negatives(given.negatives) {}
+
+  const Options options;
+  const int64_t grace_ns;
+  const core::Clock& clock;
+  const core::SipHash digests = core::SipHash::Random();
+
+  // --- Read by hits ---
+  // Counts the histories: one ends at every Hello that did not resume. It is loaded before the lease, so that no lease
+  // of an old history is ever applied to an entry of a new one, and the other way round.
+  alignas(64) std::atomic<uint32_t> generation{0};
+  std::atomic<int64_t> lease_until_ns{core::BootTime::Never().nanoseconds()};
+  core::PublishedTable<IdentityBlock> verified;
+
+  // --- Written by who changes something; guarded by mutex where it is no atomic ---
+  alignas(64) mutable std::mutex mutex;
+  std::atomic<uint64_t> stream{0};  // The present one; 0 = none.
+  uint64_t last_stream = 0;
+  bool greeted = false;  // The present stream has said Hello.
+  int64_t floor = 0;
+  int64_t all_invalidated = 0;
+  int64_t settled_ns = 0;
+  std::optional<core::RevisionToken> applied;
+  // Applied, and certainly all of it: one revision may come in several Invalidates.
+  std::optional<core::RevisionToken> complete;
+  Tombstones tombstones;
+  RoleTable roles;
+  Negatives negatives;
+  std::deque<IdentityBlock*> ring;  // Second chance; nullptr = free.
+  std::vector<uint32_t> free_places;
+  size_t hand = 0;
+  size_t block_bytes = 0;
+  std::atomic<int64_t> evictions{0};
+
+  std::optional<Hit> FindVerified(std::string_view canonical, const VerifyParams& params, int64_t grace) const;
+  bool IsCovered(const Question& question, const Fact& fact) const;
+  bool MayBeStored(const Question& question, const Fact& fact) const;
+  void Store(const Question& question, const Fact& fact, core::BootTime believed_until);
+  void Forget(IdentityBlock* block);
+  void MakeRoom();
+  void EraseKey(const Kid& kid);
+  void EraseDigest(const Kid& kid, const core::Digest128& digest);
+  void ForgetNewerThan(int64_t revision);
+  void DropEverything();
+  void Apply(const core::RevisionToken& revision, bool all_of_it);
+};
+
+// --- Hits ---
+
+std::optional<LeaseCache::Hit> LeaseCache::State::FindVerified(std::string_view canonical, const VerifyParams& params,
+                                                               int64_t grace) const {
+  const uint32_t history = generation.load();
+  const int64_t lease = lease_until_ns.load();
+  if (lease == core::BootTime::Never().nanoseconds()) return std::nullopt;
+  // The kid alone leads to the entry, so that the processor fetches it while it computes the digest.
+  const Kid kid = KidOf(canonical);
+  std::optional<core::Digest128> digest;
+  IdentityBlock* const entry = verified.Find(HashOfKid(kid), [&](const IdentityBlock& block) {
+    if (!IsSame(block.kid, kid)) return false;
+    if (!digest.has_value()) digest = digests.Of(canonical);
+    return block.digest == *digest;
+  });
+  if (entry == nullptr || entry->generation != history) return std::nullopt;
+  if (entry->revision < entry->role->invalidated.load()) return std::nullopt;
+  core::Decision decision = JudgeStanding(*entry, params);
+  const int64_t now = clock.BootNow().nanoseconds();  // Last.
+  if (now >= lease + grace) return std::nullopt;
+  const bool ended = now >= entry->until_ns;
+  if (ended && !entry->expires && !(entry->unsettled && now < entry->until_ns + grace)) return std::nullopt;
+  if (ended && entry->expires) decision = core::Decision::kExpired;
+  if (!entry->touched.load(std::memory_order_relaxed)) entry->touched.store(true, std::memory_order_relaxed);
+  return Hit{
+      .decision = decision, .identity = HoldIdentity(*entry), .in_grace = now >= lease || (ended && entry->unsettled)};
+}
+
+std::optional<LeaseCache::Hit> LeaseCache::Find(std::string_view key_string, const VerifyParams& params) {
+  const std::string_view canonical = Canonical(key_string);
+  if (canonical.empty()) return std::nullopt;
+  const core::Epochs::Pin pin;
+  if (std::optional<Hit> hit = state_->FindVerified(canonical, params, 0)) return hit;
+  if (state_->negatives.size() == 0) return std::nullopt;
+
+  const int64_t lease = state_->lease_until_ns.load();
+  const Negatives::Entry* const entry = state_->negatives.Find(state_->digests.Of(canonical), KidOf(canonical));
+  if (entry == nullptr) return std::nullopt;
+  const int64_t now = state_->clock.BootNow().nanoseconds();
+  if (now >= lease || now >= entry->until_ns) return std::nullopt;
+  return Hit{.decision = entry->decision, .identity = entry->identity};
+}
+
+std::optional<LeaseCache::Hit> LeaseCache::FindInGrace(std::string_view key_string, const VerifyParams& params) {
+  if (state_->grace_ns == 0) return std::nullopt;
+  const std::string_view canonical = Canonical(key_string);
+  if (canonical.empty()) return std::nullopt;
+  const core::Epochs::Pin pin;
+  return state_->FindVerified(canonical, params, state_->grace_ns);
+}
+
+// --- Misses ---
+
+LeaseCache::Question LeaseCache::Ask(std::string_view key_string) const {
+  Question question;
+  const std::string_view canonical = Canonical(key_string);
+  if (!canonical.empty()) {
+    question.digest = state_->digests.Of(canonical);
+    question.kid = KidOf(canonical);
+    question.stream = state_->stream.load();
+  }
+  question.asked_at = state_->clock.BootNow();
+  return question;
+}
+
+bool LeaseCache::State::IsCovered(const Question& question, const Fact& fact) const {
+  if (fact.revision < all_invalidated || tombstones.CoversKey(question.kid, fact.revision)) return true;
+  if (fact.identity.empty()) return false;
+  const std::string& organization = fact.identity.organization();
+  return tombstones.CoversName(organization, fact.revision) ||
+         tombstones.CoversName(RoleOf(organization, fact.identity.role()), fact.revision);
+}
+
+bool LeaseCache::State::MayBeStored(const Question& question, const Fact& fact) const {
+  return greeted && question.stream != 0 && question.stream == stream.load() && fact.revision >= floor;
+}
+
+std::optional<LeaseCache::Hit> LeaseCache::Learn(const Question& question, const Fact& fact,
+                                                 const VerifyParams& params) {
+  State& state = *state_;
+  const core::BootTime believed_until = question.asked_at + Within(fact.lease_remaining, kLongestLease);
+  const bool standing = IsStanding(fact.decision) && !fact.identity.empty();
+  {
+    const std::lock_guard lock(state.mutex);
+    // Late or not, a denial is a reason to ask again before the next time.
+    if (!IsStanding(fact.decision)) state.EraseDigest(question.kid, question.digest);
+    if (state.IsCovered(question, fact)) return std::nullopt;
+    if (state.clock.BootNow() >= believed_until) return std::nullopt;
+    if (state.MayBeStored(question, fact)) {
+      if (standing) {
+        state.Store(question, fact, believed_until);
+      } else if (IsNegative(fact.decision)) {
+        state.negatives.Put(question.digest, question.kid, fact.decision, fact.identity, fact.revision,
+                            std::min(believed_until, question.asked_at + state.options.negative_ttl));
+      }
+    }
+  }
+  Hit hit{.decision = fact.decision, .identity = fact.identity};
+  if (standing) {
+    hit.decision = JudgeStanding(*IdentityRefs::BlockOf(fact.identity), params);
+  } else if (fact.decision == core::Decision::kAllowed) {
+    hit.decision = core::Decision::kUnspecified;  // Allowed, but nobody: what it may do cannot be judged.
+  }
+  const core::BootTime now = state.clock.BootNow();  // Last.
+  if (now >= believed_until) return std::nullopt;
+  if (standing && fact.expires_in != absl::InfiniteDuration() && now - question.asked_at >= fact.expires_in) {
+    hit.decision = core::Decision::kExpired;
+  }
+  return hit;
+}
+
+bool LeaseCache::Covers(const Question& question, const Fact& fact) const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->IsCovered(question, fact);
+}
+
+void LeaseCache::State::Store(const Question& question, const Fact& fact, core::BootTime believed_until) {
+  const IdentityBlock& from = *IdentityRefs::BlockOf(fact.identity);
+  if (options.capacity == 0 || from.kid != question.kid) return;
+  IdentityBlock* block = IdentityBlock::Copy(from, roles.Intern(*from.role));
+  block->digest = question.digest;
+  block->revision = fact.revision;
+  block->generation = generation.load();
+  block->until_ns = kForever;
+  if (fact.expires_in <= kLongestExactCount) {
+    block->until_ns = (question.asked_at + fact.expires_in).nanoseconds();
+    block->expires = true;
+  } else if (fact.expires_in < absl::Hours(24 * 365 * 100)) {
+    block->until_ns = (question.asked_at + fact.expires_in * (1 - 2 * core::kClockRateError)).nanoseconds();
+  }
+  if (question.asked_at.nanoseconds() < settled_ns && believed_until.nanoseconds() < block->until_ns) {
+    block->unsettled = block->until_ns == kForever;
+    block->until_ns = believed_until.nanoseconds();
+    block->expires = false;
+  }
+  negatives.Erase(question.digest);
+
+  const auto same = [&block](const IdentityBlock& other) { return other.digest == block->digest; };
+  if (const IdentityBlock* there = verified.Find(block->hash(), same)) {
+    block->ring_index = there->ring_index;
+  } else {
+    if (verified.size() >= options.capacity) MakeRoom();
+    if (free_places.empty()) {
+      block->ring_index = static_cast<uint32_t>(ring.size());
+      ring.push_back(nullptr);
+    } else {
+      block->ring_index = free_places.back();
+      free_places.pop_back();
+    }
+  }
+  ring[block->ring_index] = block;
+  block_bytes += block->memory_bytes();
+  if (IdentityBlock* replaced = verified.Put(block, same)) {
+    block_bytes -= replaced->memory_bytes();
+    RetireBlock(replaced);
+  }
+}
+
+// After it was unlinked.
+void LeaseCache::State::Forget(IdentityBlock* block) {
+  ring[block->ring_index] = nullptr;
+  free_places.push_back(block->ring_index);
+  block_bytes -= block->memory_bytes();
+  RetireBlock(block);
+}
+
+void LeaseCache::State::MakeRoom() {
+  const int64_t now = clock.BootNow().nanoseconds();
+  while (true) {
+    if (++hand >= ring.size()) hand = 0;
+    IdentityBlock* const block = ring[hand];
+    if (block == nullptr) continue;
+    const bool useless = block->until_ns <= now || block->revision < block->role->invalidated.load();
+    if (!useless && block->touched.exchange(false, std::memory_order_relaxed)) continue;
+    EraseDigest(block->kid, block->digest);
+    if (!useless) evictions.fetch_add(1, std::memory_order_relaxed);
+    return;
+  }
+}
+
+void LeaseCache::State::EraseDigest(const Kid& kid, const core::Digest128& digest) {
+  const auto same = [&digest](const IdentityBlock& block) { return block.digest == digest; };
+  if (IdentityBlock* block = verified.Erase(HashOfKid(kid), same)) Forget(block);
+}
+
+void LeaseCache::State::EraseKey(const Kid& kid) {
+  // More than one while a rotation's secrets overlap.
+  const auto same = [&kid](const IdentityBlock& block) { return block.kid == kid; };
+  while (IdentityBlock* block = verified.Erase(HashOfKid(kid), same)) Forget(block);
+}
+
+void LeaseCache::State::ForgetNewerThan(int64_t revision) {
+  for (const IdentityBlock* block : ring) {
+    if (block != nullptr && block->revision > revision) EraseDigest(Kid(block->kid), core::Digest128(block->digest));
+  }
+}
+
+void LeaseCache::State::DropEverything() {
+  generation.store(generation.load() + 1);
+  verified.Clear(RetireBlock);
+  ring.clear();
+  free_places.clear();
+  hand = 0;
+  block_bytes = 0;
+  roles.Clear();
+  negatives.Clear();
+}
+
+// --- Watch ---
+
+uint64_t LeaseCache::BeginStream() {
+  const std::lock_guard lock(state_->mutex);
+  state_->greeted = false;
+  state_->stream.store(++state_->last_stream);
+  return state_->last_stream;
+}
+
+void LeaseCache::EndStream(uint64_t stream) {
+  const std::lock_guard lock(state_->mutex);
+  if (stream != state_->stream.load()) return;
+  state_->greeted = false;
+  state_->stream.store(0);
+}
+
+std::optional<core::RevisionToken> LeaseCache::ResumeFrom() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->complete;
+}
+
+core::RevisionToken LeaseCache::Applied() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->applied.value_or(core::RevisionToken());
+}
+
+void LeaseCache::State::Apply(const core::RevisionToken& revision, bool all_of_it) {
+  if (!greeted || !applied.has_value()) return;
+  if (revision.revision > applied->revision) {
+    complete = applied;  // The stream is in order: what came before is over.
+    applied = revision;
+  }
+  // Not `applied`: on a stream that resumed before it, the rest of that revision may still be to come.
+  if (all_of_it && revision.revision > complete->revision) complete = revision;
+}
+
+void LeaseCache::Hello(uint64_t stream, const core::RevisionToken& from, bool resumed, absl::Duration max_staleness) {
+  State& state = *state_;
+  const std::lock_guard lock(state.mutex);
+  if (stream != state.stream.load()) return;
+  state.greeted = true;
+  const bool said = max_staleness > absl::ZeroDuration();
+  const absl::Duration bound = said ? std::min(max_staleness, kLongestLease) : kLongestLease;
+  state.settled_ns = (state.clock.BootNow() + core::WithClockError(bound)).nanoseconds();
+  if (resumed && state.complete.has_value()) {
+    // The histories agree up to there. What was answered by a server that was further on may be of one that was lost,
+    // and then nobody will ever invalidate it.
+    state.ForgetNewerThan(state.complete->revision);
+    state.applied = state.complete;
+    return;
+  }
+  state.lease_until_ns.store(core::BootTime::Never().nanoseconds());
+  state.DropEverything();
+  state.tombstones.Clear();
+  state.all_invalidated = 0;
+  state.floor = from.revision;
+  state.applied = from;
+  state.complete = from;
+}
+
+void LeaseCache::Invalidate(uint64_t stream, const Invalidation& what) {
+  State& state = *state_;
+  const std::lock_guard lock(state.mutex);
+  if (stream != state.stream.load()) return;
+  const int64_t revision = what.revision.revision;
+  bool all = what.all;
+  for (const std::string& text : what.key_ids) {
+    Kid kid;
+    if (text.size() != kid.size()) continue;  // No entry has it.
+    std::memcpy(kid.data(), text.data(), kid.size());
+    state.tombstones.AddKey(kid, revision);
+    state.EraseKey(kid);
+    state.negatives.InvalidateKey(kid, revision);
+  }
+  for (const std::string& text : what.roles) {
+    const std::optional<core::RoleName> name = core::ParseRoleName(text);
+    if (!name.has_value()) {
+      all = true;  // A newer server's way to say it.
+      continue;
+    }
+    state.tombstones.AddName(RoleOf(name->organization, name->role), revision);
+    state.roles.InvalidateRole(name->organization, name->role, revision);
+  }
+  for (const std::string& organization : what.organizations) {
+    state.tombstones.AddName(organization, revision);
+    state.roles.InvalidateOrganization(organization, revision);
+    state.negatives.Clear();
+  }
+  if (all) {
+    state.all_invalidated = std::max(state.all_invalidated, revision);
+    state.DropEverything();
+  }
+  state.floor = std::max(state.floor, state.tombstones.forgotten());
+  state.Apply(what.revision, false);
+}
+
+void LeaseCache::Pong(uint64_t stream, core::BootTime ping_sent_at, const core::RevisionToken& revision,
+                      absl::Duration remaining) {
+  State& state = *state_;
+  const std::lock_guard lock(state.mutex);
+  if (stream != state.stream.load() || !state.greeted) return;
+  state.Apply(revision, true);
+  if (remaining <= absl::ZeroDuration()) return;
+  const int64_t until = (ping_sent_at + Within(remaining, kLongestLease)).nanoseconds();
+  if (until > state.lease_until_ns.load()) state.lease_until_ns.store(until);
+}
+
+// --- The rest ---
+
+LeaseCache::LeaseCache(Options options, const core::Clock& clock) : state_(std::make_unique<State>(options, clock)) {}
+
+LeaseCache::~LeaseCache() {
+  const std::lock_guard lock(state_->mutex);
+  state_->DropEverything();
+}
+
+core::BootTime LeaseCache::lease_until() const {
+  return core::BootTime::FromNanoseconds(state_->lease_until_ns.load());
+}
+
+size_t LeaseCache::size() const { return state_->verified.size(); }
+
+size_t LeaseCache::negative_count() const { return state_->negatives.size(); }
+
+size_t LeaseCache::memory_bytes() const {
+  const std::lock_guard lock(state_->mutex);
+  return sizeof(State) + state_->block_bytes + state_->verified.memory_bytes() + state_->ring.size() * sizeof(void*) +
+         state_->free_places.capacity() * sizeof(uint32_t) + state_->roles.size() * sizeof(RolePart) +
+         state_->negatives.memory_bytes() + state_->tombstones.memory_bytes();
+}
+
+int64_t LeaseCache::evictions() const { return state_->evictions.load(std::memory_order_relaxed); }
+
+}  // namespace latchkey::client

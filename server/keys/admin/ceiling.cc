@@ -1,0 +1,67 @@
+#include "server/keys/admin/ceiling.h"
+
+#include "client/core/cidr.h"
+#include "client/core/permissions.h"
+#include "server/base/errors.h"
+#include "server/model/built_in_roles.h"
+
+namespace latchkey::keys {
+namespace {
+
+using RoleMap = std::map<std::pair<std::string, std::string>, RoleRecord>;
+
+const std::vector<std::string>* PermissionsIn(const RoleMap& custom, const std::string& organization,
+                                              const std::string& role) {
+  if (const RoleRecord* const built_in = FindBuiltInRole(role)) return &built_in->permissions;
+  const auto found = custom.find({organization, role});
+  return found == custom.end() ? nullptr : &found->second.permissions;
+}
+
+}  // namespace
+
+const std::vector<std::string>* FindPermissions(const storage::LockedState& state, const std::string& organization,
+                                                const std::string& role) {
+  return PermissionsIn(state.roles, organization, role);
+}
+
+Authority AuthorityOf(const storage::LockedState& state, const KeyRecord& key) {
+  const std::vector<std::string>* const permissions = FindPermissions(state, key.organization, key.role);
+  return {permissions == nullptr ? std::vector<std::string>() : *permissions, key.expires_at, key.allowed_cidrs};
+}
+
+absl::StatusOr<Authority> CallerAuthority(const storage::LockedState& state, const Principal& caller,
+                                          const std::string& permission) {
+  const auto found = state.keys.find(caller.kid);
+  if (found == state.keys.end()) return errors::CredentialsInvalid();
+  const KeyRecord& key = found->second;
+  if (key.deleted() || key.expires_at <= state.now) return errors::CredentialsInvalid();
+  Authority authority = AuthorityOf(state, key);
+  if (!core::Covers(authority.permissions, permission)) return errors::PermissionMissing(permission);
+  return authority;
+}
+
+absl::Status RequireRoleAtMost(const std::string& role, const std::vector<std::string>& permissions,
+                               const Authority& holder) {
+  return core::AtMost(permissions, holder.permissions) ? absl::OkStatus() : errors::RoleExceedsCreator(role);
+}
+
+absl::Status RequireEndsWithin(absl::Time expires_at, const Authority& holder) {
+  return expires_at <= holder.expires_at ? absl::OkStatus() : errors::ExpiryExceedsCreator(holder.expires_at);
+}
+
+absl::Status RequireCidrsWithin(const std::vector<std::string>& allowed_cidrs, const Authority& holder) {
+  return core::CidrsAtMost(allowed_cidrs, holder.allowed_cidrs) ? absl::OkStatus() : errors::CidrsExceedCreator();
+}
+
+absl::Status RequireDescendantsAtMost(const storage::LockedState& state, const Authority& lowered) {
+  int above = 0;
+  for (const KeyRecord& child : state.children) {
+    const std::vector<std::string>* permissions = PermissionsIn(state.children_roles, child.organization, child.role);
+    const bool within = (permissions == nullptr || core::AtMost(*permissions, lowered.permissions)) &&
+                        (child.expires_at <= lowered.expires_at || child.expires_at <= state.now);
+    if (!within) ++above;
+  }
+  return above == 0 ? absl::OkStatus() : errors::DescendantsExceed(above);
+}
+
+}  // namespace latchkey::keys

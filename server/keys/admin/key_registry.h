@@ -1,0 +1,124 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "client/core/revision_token.h"
+#include "client/core/secret.h"
+#include "server/base/clock.h"
+#include "server/keys/crypto/key_minter.h"
+#include "server/keys/replication/key_index.h"
+#include "server/keys/replication/log_follower.h"
+#include "server/model/key_store.h"
+#include "server/model/principal.h"
+#include "server/model/records.h"
+#include "server/model/stamped.h"
+
+namespace latchkey::keys {
+
+// When a key ends: unset = never.
+struct Expiration {
+  std::optional<absl::Time> at;
+  std::optional<absl::Duration> ttl;  // From the database's now.
+};
+
+struct NewKey {
+  std::string organization;
+  std::string display_name;
+  std::string description;
+  std::string role;
+  std::string owner;
+  std::map<std::string, std::string> labels;
+  std::vector<std::string> allowed_cidrs;  // core::NormalisedCidrs.
+  Expiration expiration;
+  std::string request_id;
+};
+
+struct IssuedKey {
+  KeyRecord key;
+  core::RevisionToken revision;
+  core::Secret key_string;  // The only copy there will ever be.
+};
+
+// Each set field is written; nothing else changes.
+struct KeyEdit {
+  std::string organization;
+  std::string kid;
+  std::string etag;  // "" = not checked.
+  std::optional<std::string> display_name;
+  std::optional<std::string> description;
+  std::optional<std::string> role;
+  std::optional<std::string> owner;
+  std::optional<std::map<std::string, std::string>> labels;
+  std::optional<std::vector<std::string>> allowed_cidrs;  // core::NormalisedCidrs.
+  std::optional<Expiration> expiration;
+};
+
+struct KeyRemoval {
+  std::string organization;
+  std::string kid;
+  std::string etag;
+  DeleteReason reason = DeleteReason::kUnspecified;
+};
+
+// A page of keys, newest first.
+struct KeyPage {
+  std::vector<KeyRecord> keys;
+  bool more = false;  // There may be keys after the last one.
+};
+
+// The resource's version as an opaque string (AIP-154).
+std::string EtagOf(int64_t revision);
+
+// Issues, reads, edits and revokes keys, under the ceiling: no key ever holds what its creator does not. The argument
+// values are already validated (server/rpc); the permission for the RPC has been checked against memory, and is checked
+// again here under locks. Another organization's key is KEY_NOT_FOUND. Thread-safe; every call may block.
+class KeyRegistry {
+ public:
+  struct Options {
+    std::string label;   // In front of every key string; "" = none.
+    std::string server;  // Names this server in the audit.
+    absl::Duration keep_deleted = absl::Hours(24 * 90);
+  };
+  KeyRegistry(storage::KeyStore& store, KeyIndex& index, LogFollower& follower, const KeyMinter& minter,
+              const base::Clock& clock, Options options);
+
+  // Errors beside the store's: ORGANIZATION_NOT_FOUND, ROLE_UNKNOWN, ROLE_EXCEEDS_CREATOR, EXPIRY_EXCEEDS_CREATOR,
+  // CIDRS_EXCEED_CREATOR, FIELD_INVALID (an expire_time in the past), REQUEST_REPLAYED, HASH_POOL_FULL.
+  absl::StatusOr<IssuedKey> Create(const Principal& caller, const NewKey& wanted, absl::Duration patience);
+  absl::StatusOr<KeyRecord> Get(const Principal& caller, const std::string& organization, const std::string& kid);
+  absl::StatusOr<KeyPage> List(const Principal& caller, const storage::KeyQuery& query);
+  // Errors beside those of Create: KEY_NOT_FOUND, KEY_DELETED, ETAG_MISMATCH, LAST_OWNER, DESCENDANTS_EXCEED_CREATOR.
+  absl::StatusOr<Stamped<KeyRecord>> Update(const Principal& caller, const KeyEdit& edit);
+  // When it returns OK, this server answers REVOKED. Deleting a deleted key succeeds and may only strengthen the
+  // reason.
+  absl::StatusOr<Stamped<KeyRecord>> Delete(const Principal& caller, const KeyRemoval& removal);
+
+  // The state of a key at the database's time `now`, for output.
+  enum class State { kActive, kExpired, kDeleted };
+  static State StateOf(const KeyRecord& key, absl::Time now);
+  // The database's clock, as last sampled.
+  absl::Time DatabaseNow() const;
+
+ private:
+  absl::StatusOr<storage::Committed> Commit(const storage::LockPlan& plan, storage::KeyStore::Decide decide,
+                                            const std::vector<KeyProof>& proofs = {});
+  // Commits a change of `key`, which `decide` fills in; once more with the organization locked if it sets `start_over`.
+  absl::StatusOr<Stamped<KeyRecord>> CommitKey(storage::LockPlan plan, storage::KeyStore::Decide decide,
+                                               const bool& start_over, KeyRecord& key);
+  Audit AuditFor(const Principal& caller, const char* method, const std::string& request_id) const;
+
+  storage::KeyStore& store_;
+  KeyIndex& index_;
+  LogFollower& follower_;
+  const KeyMinter& minter_;
+  const base::Clock& clock_;
+  const Options options_;
+};
+
+}  // namespace latchkey::keys

@@ -1,0 +1,135 @@
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "client/core/revision_token.h"
+#include "server/base/clock.h"
+#include "server/keys/replication/key_index.h"
+#include "server/keys/replication/watch_hub.h"
+#include "server/model/key_store.h"
+
+namespace latchkey::keys {
+
+// Keeps a KeyIndex equal to the change log: one snapshot at the start, then the log's rows in order, each checked
+// against the chain. Own writes go through Deliver, by the same code. What it applies it tells the WatchHub.
+//
+// The lease. Only Renew grants one: a transaction that WRITES this replica's row on the primary, so that a lagging
+// standby or a fenced primary can't, and that reads the log up to the head of its own snapshot. The lease then reaches
+// to (the time just before that transaction was sent) + L, on CLOCK_BOOTTIME. L is what that snapshot's settings say.
+//
+// If the history in the database is not the one that was followed (a restore, a failover that lost commits), the lease
+// ends, every Watch stream is ended, the view is loaded anew, and only then may there be a lease again. If the cursor's
+// row has merely been pruned, the same happens without the alarm. What was followed is the cursor's row, and beyond it
+// an own row that could not be read back yet: a history without that one is another one too, also if it has the
+// cursor's. If the database failed over and the cursor's row is in both histories, the view is right, but a client may
+// have heard of the lost rows by another server: the streams end.
+//
+// Thread-safe; one reading of the log is in flight at a time.
+class LogFollower {
+ public:
+  struct Options {
+    std::string replica = "replica";  // This process's row: a random id per start.
+    std::string doorbell;             // Where peers ring; "" = nowhere.
+    int page = 5000;
+    absl::Duration catch_up_pause = absl::Milliseconds(10);  // The least time between two catch-ups.
+  };
+  LogFollower(storage::KeyStore& store, KeyIndex& index, WatchHub& hub, const base::Clock& clock, Options options);
+
+  // One step: the snapshot if there is none yet, then a renewal that reads up to the head. After an error the lease is
+  // as it was, unless the error says that the view can't be trusted: then it is over.
+  absl::Status Renew();
+  // Reads the log up to the head and grants nothing. Returns once a reading that began after this call is applied; many
+  // callers share one. DEADLINE_EXCEEDED, or why it could not be read.
+  absl::Status CatchUp(base::BootTime deadline);
+
+  // Own rows, just committed: in the index when this returns. If they can't be applied (the database went away
+  // between), the lease ends instead, and the next one is granted by a renewal that has passed them, or that shows that
+  // they are lost: then history was rewritten, with all that follows.
+  void Deliver(const std::vector<LogRow>& rows, const std::vector<KeyProof>& proofs = {});
+
+  // Where `token` is from here. Never blocks on the database. kOld: applied, but too long ago to tell its history from
+  // another by memory; Await asks the database, and what it confirms is kApplied from then on.
+  enum class Standing { kApplied, kAhead, kOld, kUnknown };
+  Standing StandingOf(const core::RevisionToken& token) const;
+  // OK once `token` is applied and known to be of this history: REVISION_NOT_REACHED at the deadline,
+  // REVISION_UNKNOWN, or why the log could not be read. Blocks.
+  absl::Status Await(const core::RevisionToken& token, base::BootTime deadline);
+
+  bool loaded() const;
+  // L, as the database has it; and what is promised now, which is no less than an earlier L as long as leases of that
+  // length may be out: for its time and the clocks' error from when this follower first saw the settings that replaced
+  // it, the first load included. By CLOCK_BOOTTIME alone: neither a COMMIT that waits nor the database's clock can
+  // shorten it. Both 5 s before the first load.
+  absl::Duration bound() const;
+  absl::Duration promised_bound() const;
+  // min(1 s, L / 5).
+  absl::Duration renewal_interval() const;
+
+  // What was followed before this process: the first load refuses (HistoryRefused) unless the database has that row.
+  void RequireHistory(LogPosition position);
+  // FAILED_PRECONDITION from Renew after RequireHistory: a database with another past, for an operator to accept.
+  static bool IsHistoryRefused(const absl::Status& status);
+
+  // Told of every rewrite of history that was met. Before the first Renew.
+  void OnHistoryRewritten(std::function<void(const std::string&)> alarm);
+  // Told of own rows once they are delivered, to ring the doorbell. Before the first Deliver.
+  void OnDelivered(std::function<void(int64_t revision)> ring);
+  // As KeyIndex::Load::OnProgress.
+  void OnProgress(std::function<void(int64_t loaded, int64_t expected)> progress);
+
+ private:
+  absl::Status LoadLocked();
+  absl::Status ReadLocked(bool renew);
+  using ProofsByKid = absl::flat_hash_map<std::string, std::vector<KeyProof>>;
+  absl::Status ApplyLocked(const LogRow& row, const ProofsByKid& proofs);
+  // Why the history that was followed is not (all of) the page's; nullopt if it is.
+  struct Break {
+    std::string what;
+    bool rewritten = true;  // Else it was only pruned.
+  };
+  std::optional<Break> FindBreak(const storage::LogPage& page, const LogPosition& cursor, bool renew) const;
+  void DropLocked(const Break& found);
+  // `sent_at`: when the reading that showed them was sent.
+  void NoteSettings(const Settings& settings, base::BootTime sent_at);
+
+  storage::KeyStore& store_;
+  KeyIndex& index_;
+  WatchHub& hub_;
+  const base::Clock& clock_;
+  const Options options_;
+
+  mutable std::mutex mutex_;  // Over every reading of the log; what follows is under it.
+  bool loaded_ = false;
+  bool entered_ = false;
+  LogPosition must_pass_;  // An own row that was not read back: no lease in a history without it. Revision 0 = none.
+  int64_t timeline_ = 0;   // Of the last page.
+  LogPosition required_;
+  base::BootTime read_at_;  // When the last whole reading was sent.
+
+  // Short: never held over the database. What follows is under it.
+  mutable std::mutex facts_mutex_;
+  bool loaded_fact_ = false;
+  bool settings_known_ = false;
+  Settings settings_;
+  absl::Duration former_bound_;  // Leases of it may be out until then.
+  base::BootTime former_until_;
+  base::BootTime sent_at_;                  // As read_at_.
+  std::deque<core::RevisionToken> recent_;  // Applied rows, oldest first, without gaps.
+  // Older ones that the database has confirmed, and how many histories were dropped before this one.
+  absl::flat_hash_map<int64_t, core::ChainPrefix> confirmed_;
+  int64_t dropped_ = 0;
+
+  std::function<void(const std::string&)> alarm_;
+  std::function<void(int64_t)> ring_;
+  std::function<void(int64_t, int64_t)> progress_;
+};
+
+}  // namespace latchkey::keys

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/base/clock.h"
+#include "server/keys/replication/log_follower.h"
+#include "server/model/doorbell.h"
+#include "server/model/key_store.h"
+
+namespace latchkey::keys {
+
+// How long a revocation waits before it is answered.
+enum class RevocationWait {
+  kCommitted,  // Durable: refused by this server at once, by all within L.
+  kServers,    // Until every live server refuses the key.
+  kAll,        // Until every subscribed client cache does too.
+};
+
+// Waits until a revision has arrived everywhere. Never longer than L·(1+4ρ) from the commit: by then every server and
+// cache that has not heard of it has lost its lease, so the key is dead either way. (If the database can't be asked
+// what L is, the longest L there is counts: somebody may just have raised it.) Thread-safe.
+class RevocationWaiter {
+ public:
+  using Pause = std::function<void(absl::Duration)>;
+
+  // `doorbell` may be nullptr. `pause` sleeps; tests move a clock by hand instead.
+  RevocationWaiter(storage::KeyStore& store, LogFollower& follower, Doorbell* doorbell, const base::Clock& clock,
+                   Pause pause = Sleep);
+
+  // `committed_at`: any time after the commit returned. Blocks. OK = it is over everywhere that `wait` says, or nowhere
+  // any more. DEADLINE_EXCEEDED if `deadline` came first: the change is committed all the same.
+  absl::Status Await(int64_t revision, RevocationWait wait, base::BootTime committed_at, base::BootTime deadline);
+
+  // Looks at the other servers' beats, so that one that has died is known before anybody waits for it. A row is dead
+  // once its beat was seen unchanged for L·(1+4ρ) on this server's CLOCK_BOOTTIME. Called each second or so.
+  absl::Status Observe();
+
+ private:
+  struct Seen {
+    int64_t beat = 0;
+    base::BootTime at;
+  };
+  static void Sleep(absl::Duration duration);
+  // Whether every live server has it. `bound`: L.
+  absl::StatusOr<bool> Arrived(int64_t revision, RevocationWait wait, absl::Duration bound);
+  absl::StatusOr<std::vector<storage::Replica>> ReadAndNote();
+
+  storage::KeyStore& store_;
+  LogFollower& follower_;
+  Doorbell* const doorbell_;
+  const base::Clock& clock_;
+  const Pause pause_;
+  std::mutex mutex_;
+  std::map<std::string, Seen> seen_;
+};
+
+}  // namespace latchkey::keys

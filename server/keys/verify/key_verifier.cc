@@ -1,0 +1,150 @@
+#include "server/keys/verify/key_verifier.h"
+
+#include <algorithm>
+#include <future>
+#include <utility>
+
+#include "client/core/judge.h"
+#include "client/core/resource_names.h"
+#include "server/base/errors.h"
+
+namespace latchkey::keys {
+namespace {
+
+using core::Decision;
+
+Verdict Plain(Decision decision, const KeyIndex::Reading& reading) {
+  Verdict verdict;
+  verdict.decision = decision;
+  verdict.revision = {reading.revision, reading.chain};
+  return verdict;
+}
+
+bool MayAsk(const VerifyQuestion& question, const OrganizationRecord* organization) {
+  if (question.asker_organization.empty() || question.asker_organization == core::kSystemOrganization) return true;
+  return organization != nullptr && question.asker_organization == organization->id;
+}
+
+// Which version of a key a string is, as far as memory knows.
+struct Match {
+  std::optional<IndexedKey::Version> version;
+  bool unproven = false;  // Some version's secret is not known here.
+};
+
+Match FindMatch(const KeyRing& ring, const core::KeyParts& parts, const Proof& presented, const IndexedKey& key) {
+  Match match;
+  for (int i = 0; i < key.version_count(); ++i) {
+    const IndexedKey::Version version = key.version(i);
+    const Proof other = version.proof && version.proof.generation != presented.generation
+                            ? ring.ProofOf(parts, version.proof.generation)
+                            : Proof();
+    const Proof& comparable = version.proof.generation == presented.generation ? presented : other;
+    if (!version.proof || !comparable) {
+      match.unproven = true;
+    } else if (core::ConstantTimeEqual(std::string_view(version.proof.digest.data(), version.proof.digest.size()),
+                                       std::string_view(comparable.digest.data(), comparable.digest.size()))) {
+      match.version = version;
+    }
+  }
+  return match;
+}
+
+Identity IdentityOf(const IndexedKey& key, const OrganizationRecord* organization, const RoleRecord* role,
+                    std::string_view role_id, const IndexedKey::Version& version) {
+  Identity identity;
+  if (organization != nullptr) identity.organization = organization->id;
+  identity.kid = std::string(key.kid());
+  identity.display_name = std::string(key.display_name());
+  identity.role = std::string(role_id);
+  identity.owner = std::string(key.owner());
+  if (role != nullptr) identity.permissions = role->permissions;
+  identity.labels = key.labels();
+  for (const core::Cidr& block : key.allowed_cidrs()) identity.allowed_cidrs.push_back(block.ToString());
+  identity.expires_at = key.expires_at();
+  identity.secret_version = version.id;
+  return identity;
+}
+
+}  // namespace
+
+KeyVerifier::KeyVerifier(KeyIndex& index, const KeyRing& ring, Prover& prover, const base::Clock& clock,
+                         UseCounter* uses)
+    : index_(index), ring_(ring), prover_(prover), clock_(clock), uses_(uses) {}
+
+std::optional<absl::StatusOr<Verdict>> KeyVerifier::VerifyFromMemory(const VerifyQuestion& question) {
+  // The read order: lease and revision first, then the records of that view, judge, the clock last.
+  const KeyIndex::Pin pin(index_);
+  const KeyIndex::Reading& reading = pin.reading();
+  const std::optional<core::KeyParts> parts = core::ParseKeyString(question.key_string);
+  if (!parts) return Plain(Decision::kMalformed, reading);
+
+  Verdict verdict = Plain(Decision::kNotFound, reading);
+  const KeyRing::TagCheck tag = ring_.CheckTag(*parts);
+  const bool may_exist = tag == KeyRing::TagCheck::kMinted || tag == KeyRing::TagCheck::kLostGeneration;
+  const IndexedKey* const key = may_exist ? pin.FindKey(parts->kid) : nullptr;
+  const OrganizationRecord* const organization = key == nullptr ? nullptr : pin.OrganizationOf(*key);
+  if (key != nullptr && MayAsk(question, organization)) {
+    const Proof presented = ring_.ProofOf(*parts);
+    const Match match = FindMatch(ring_, *parts, presented, *key);
+    if (!match.version && match.unproven && !prover_.KnownWrong(presented)) {
+      // Without a lease the slow path could not answer either: refuse before its cost.
+      if (clock_.BootNow() >= reading.lease_until) return errors::LeaseExpired();
+      return std::nullopt;
+    }
+    if (match.version) {
+      if (match.version->proof.generation != presented.generation) {
+        prover_.Keep(KeyProof{std::string(parts->kid), match.version->id, presented}, reading.generation);
+      }
+      const RoleRecord* const role = pin.RoleOf(*key);
+      const core::Standing standing{.revoked = key->deleted() || organization == nullptr || organization->deleted(),
+                                    .permissions = role == nullptr ? nullptr : &role->permissions,
+                                    .allowed_cidrs = key->allowed_cidrs()};
+      verdict.decision =
+          core::Judge(standing, {.permissions = question.required_permissions, .client_ip = question.client_ip});
+      verdict.identity = IdentityOf(*key, organization, role, pin.RoleIdOf(*key), *match.version);
+      const absl::Time ends_at = std::min(key->expires_at(), match.version->expires_at);
+      const absl::Time purge_at = key->purge_at();
+      const base::BootTime now = clock_.BootNow();
+      if (now >= reading.lease_until) return errors::LeaseExpired();
+      const absl::Time database_now = reading.DatabaseTimeAt(now);
+      verdict.lease_remaining = reading.lease_until - now;
+      // Told before what the question asks for, after what somebody did to the key on purpose.
+      if (verdict.decision != Decision::kRevoked && ends_at <= database_now) verdict.decision = Decision::kExpired;
+      if (ends_at != Never()) verdict.expires_in = std::max(ends_at - database_now, absl::ZeroDuration());
+      if (purge_at <= database_now) {
+        verdict.decision = Decision::kNotFound;
+        verdict.identity.reset();
+      } else if (uses_ != nullptr && question.counted) {
+        uses_->Count(parts->kid, match.version->id, verdict.decision, database_now);
+      }
+      return verdict;
+    }
+  }
+  const base::BootTime now = clock_.BootNow();
+  if (now >= reading.lease_until) return errors::LeaseExpired();
+  verdict.lease_remaining = reading.lease_until - now;
+  return verdict;
+}
+
+void KeyVerifier::Prove(std::string_view key_string, absl::Duration time_left, std::string_view peer,
+                        std::function<void(absl::Status)> done) {
+  const std::optional<core::KeyParts> parts = core::ParseKeyString(key_string);
+  if (!parts) {
+    done(absl::OkStatus());  // Memory says what it is.
+    return;
+  }
+  const bool lost = ring_.CheckTag(*parts) == KeyRing::TagCheck::kLostGeneration;
+  prover_.Prove(*parts, lost ? HashPool::Lane::kSlow : HashPool::Lane::kFirst, time_left, peer, std::move(done));
+}
+
+absl::StatusOr<Verdict> KeyVerifier::Verify(const VerifyQuestion& question, absl::Duration time_left) {
+  if (std::optional<absl::StatusOr<Verdict>> verdict = VerifyFromMemory(question)) return *std::move(verdict);
+  std::promise<absl::Status> done;
+  Prove(question.key_string, time_left, "", [&done](absl::Status status) { done.set_value(std::move(status)); });
+  if (absl::Status proven = done.get_future().get(); !proven.ok()) return proven;
+  // Time has passed: start over from the loads, so that a revocation of meanwhile is seen.
+  if (std::optional<absl::StatusOr<Verdict>> verdict = VerifyFromMemory(question)) return *std::move(verdict);
+  return errors::LeaseExpired();  // The view was replaced meanwhile and does not have this version: can't decide.
+}
+
+}  // namespace latchkey::keys

@@ -1,0 +1,84 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "client/core/decision.h"
+#include "client/core/key_format.h"
+#include "client/core/revision_token.h"
+#include "server/base/clock.h"
+#include "server/keys/crypto/key_ring.h"
+#include "server/keys/replication/key_index.h"
+#include "server/keys/verify/prover.h"
+#include "server/keys/verify/use_counter.h"
+
+namespace latchkey::keys {
+
+// Who a key is; set only if its secret was right. A copy: it outlives the index's record.
+struct Identity {
+  std::string organization;
+  std::string kid;
+  std::string display_name;
+  std::string role;
+  std::string owner;
+  std::vector<std::string> permissions;  // The role's; none if the role is gone.
+  std::map<std::string, std::string> labels;
+  std::vector<std::string> allowed_cidrs;
+  absl::Time expires_at = Never();  // The key's.
+  int32_t secret_version = 0;
+};
+
+struct Verdict {
+  core::Decision decision = core::Decision::kUnspecified;
+  std::optional<Identity> identity;
+  core::RevisionToken revision;
+  absl::Duration lease_remaining = absl::ZeroDuration();
+  // To the earlier of the key's and this version's end. Infinite = never.
+  absl::Duration expires_in = absl::InfiniteDuration();
+};
+
+// What is asked. The views must outlive the call.
+struct VerifyQuestion {
+  std::string_view key_string;
+  const std::vector<std::string>* required_permissions = nullptr;
+  std::string_view client_ip;  // Of who presented the key; "" = not said.
+  // The asker's organization: a key of another one is NOT_FOUND. "" or `system` = every organization.
+  std::string_view asker_organization;
+  bool counted = true;  // As a use of the key.
+};
+
+// Decides what a key string is worth now. Three answers: a verdict (allowed or denied), or an error ("could not
+// decide": LEASE_EXPIRED, KEY_RING_LACKS_ID, and those of Prover::Prove). Thread-safe.
+class KeyVerifier {
+ public:
+  // `uses` counts what is decided; nullptr = nothing does.
+  KeyVerifier(KeyIndex& index, const KeyRing& ring, Prover& prover, const base::Clock& clock,
+              UseCounter* uses = nullptr);
+
+  // From memory alone: never blocks, no database, no Argon2. nullopt if the key's secret has not been proven yet and
+  // Prove must look.
+  std::optional<absl::StatusOr<Verdict>> VerifyFromMemory(const VerifyQuestion& question);
+
+  // For a question that memory could not answer: `done` is called exactly once, with OK when memory can (ask it from
+  // the start: the world has moved on), else with why not. Never blocks.
+  void Prove(std::string_view key_string, absl::Duration time_left, std::string_view peer,
+             std::function<void(absl::Status)> done);
+
+  // Both in turn, for callers that may block.
+  absl::StatusOr<Verdict> Verify(const VerifyQuestion& question, absl::Duration time_left);
+
+ private:
+  KeyIndex& index_;
+  const KeyRing& ring_;
+  Prover& prover_;
+  const base::Clock& clock_;
+  UseCounter* const uses_;
+};
+
+}  // namespace latchkey::keys

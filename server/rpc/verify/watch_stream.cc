@@ -1,0 +1,447 @@
+#include "server/rpc/verify/watch_stream.h"
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "client/core/resource_names.h"
+#include "server/base/errors.h"
+#include "server/model/built_in_roles.h"
+#include "server/rpc/call/caller.h"
+#include "server/rpc/call/convert.h"
+#include "server/rpc/call/status_conversion.h"
+#include "server/rpc/transport/caller_places.h"
+#include "server/rpc/verify/verify_requests.h"
+
+namespace latchkey::rpc {
+namespace {
+
+constexpr Method kWatch = {"latchkey.v1.KeyVerify/Watch", keys::kVerify, false};
+constexpr size_t kMaxInvalidations = 1000;
+constexpr absl::Duration kCallerPatience = absl::Seconds(2);
+constexpr absl::Duration kLimitRetryAfter = absl::Seconds(1);
+constexpr auto kSweepEvery = std::chrono::seconds(1);
+constexpr auto kDrainGrace = std::chrono::seconds(1);
+
+// A stream without a ping for so long belongs to a client that is gone; its lease has ended long before.
+absl::Duration LongestSilence(absl::Duration bound) { return 3 * std::max(bound, absl::Seconds(5)); }
+
+void Fill(const std::vector<keys::Invalidation>& rows, v1::WatchResponse::Invalidate* out) {
+  for (const keys::Invalidation& row : rows) {
+    switch (row.kind) {
+      case keys::Invalidation::Kind::kKey:
+        out->add_key_ids(row.id);
+        break;
+      case keys::Invalidation::Kind::kRole:
+        out->add_roles(core::RoleNameOf(row.organization, row.id));
+        break;
+      case keys::Invalidation::Kind::kOrganization:
+        out->add_organizations(row.organization);
+        break;
+    }
+  }
+  ToProto(rows.back().revision, out->mutable_revision());
+}
+
+// The answer that a Ping waits for. One at a time: the next message is read when it is written.
+struct Pong {
+  uint64_t seq = 0;
+  bool lends = false;
+  // Set by LoadLease.
+  bool loaded = false;
+  core::RevisionToken told;
+  int64_t covers = 0;
+  base::BootTime lease_until;
+};
+
+}  // namespace
+
+// What streams, hub and writer share.
+struct WatchStreams::Shared {
+  explicit Shared(size_t places_each) : places(places_each) {}
+
+  void Schedule(std::shared_ptr<Stream> stream) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex);
+      ready.push_back(std::move(stream));
+    }
+    wake.notify_one();
+  }
+
+  std::mutex mutex;
+  std::condition_variable wake;
+  std::vector<std::shared_ptr<Stream>> ready;  // Those with something to write.
+  absl::flat_hash_set<Stream*> open;
+  std::optional<std::chrono::steady_clock::time_point> draining_since;
+  bool stopping = false;
+  CallerPlaces places;
+};
+
+// Lives until OnDone, and until nobody wakes it any more. Like a StreamVerify stream it finishes only when none of its
+// own callbacks is under way.
+class WatchStreams::Stream final : public Reactor, public std::enable_shared_from_this<Stream> {
+ public:
+  Stream(const Parts& parts, std::shared_ptr<Shared> shared, grpc::CallbackServerContext& context)
+      : parts_(parts),
+        shared_(std::move(shared)),
+        context_(context),
+        caller_(context, kWatch, parts.verifier, parts.security_log),
+        heard_at_(parts.clock.BootNow()) {}
+
+  // `refused`: why it may not even begin.
+  void Begin(const absl::Status& refused) {
+    self_ = shared_from_this();
+    if (!refused.ok()) {
+      End(refused);
+      return;
+    }
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (end_.has_value()) return;
+      ++under_way_;
+    }
+    JudgeCaller([this](const absl::Status& known) {
+      const absl::Status admitted = known.ok() ? TakePlace() : known;
+      const std::lock_guard<std::mutex> lock(mutex_);
+      --under_way_;
+      if (!admitted.ok()) EndLocked(admitted);
+      ReadLocked();
+      PumpLocked();
+    });
+  }
+
+  void OnReadDone(bool ok) override {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (!ok) EndLocked(context_.IsCancelled() ? absl::CancelledError("cancelled") : absl::OkStatus());
+      if (end_.has_value()) {
+        PumpLocked();
+        return;
+      }
+      heard_at_ = parts_.clock.BootNow();
+      ++under_way_;
+    }
+    JudgeCaller([this](const absl::Status& known) { Take(known); });
+  }
+
+  void OnWriteDone(bool ok) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    writing_ = false;
+    if (!ok) EndLocked(absl::CancelledError("cancelled"));
+    if (read_after_write_) {
+      read_after_write_ = false;
+      ReadLocked();
+    }
+    PumpLocked();
+  }
+
+  void OnCancel() override { End(absl::CancelledError("cancelled")); }
+
+  void OnDone() override {
+    // Unsubscribed here, not when the last who wakes it lets go: the hub must not wait for a client that is gone.
+    stream_ = nullptr;
+    if (!place_of_.empty()) shared_->places.Leave(place_of_);
+    {
+      const std::lock_guard<std::mutex> lock(shared_->mutex);
+      shared_->open.erase(this);
+    }
+    const std::shared_ptr<Stream> last = std::move(self_);
+  }
+
+  // Writes what there is to write.
+  void Pump() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    PumpLocked();
+  }
+
+  void Drain() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    drain_due_ = true;
+    PumpLocked();
+  }
+
+  // Called every now and then: ends the stream if its client says nothing any more, if it was told another bound than
+  // `bound`, or if `over`.
+  void Sweep(base::BootTime now, absl::Duration bound, bool over) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (finished_) return;
+    if (end_.has_value()) {
+      // It ended a sweep ago. A client that does not read would keep the write, and so the stream, for ever.
+      if (writing_) context_.TryCancel();
+      return;
+    }
+    if (over) {
+      EndLocked(errors::ShuttingDown());
+    } else if (now - heard_at_ > LongestSilence(bound)) {
+      EndLocked(errors::WatchEnded("no ping for too long"));
+    } else if (told_bound_.has_value() && *told_bound_ != bound) {
+      // Only a Hello says it. The client resumes, so that it costs its cache nothing.
+      EndLocked(errors::WatchEnded("the bound has changed"));
+    }
+    PumpLocked();
+  }
+
+ private:
+  // Of the caller, who is known by now.
+  absl::Status TakePlace() {
+    const std::string& kid = caller_.principal().kid;
+    if (!shared_->places.Take(kid)) return errors::WorkersBusy(kLimitRetryAfter);
+    place_of_ = kid;
+    return absl::OkStatus();
+  }
+
+  void End(const absl::Status& status) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    EndLocked(status);
+    PumpLocked();
+  }
+
+  // The caller's key as it is now: it may have been revoked since the last message.
+  template <typename Then>
+  void JudgeCaller(Then then) {
+    caller_.Judge(kCallerPatience, shared_from_this(), std::move(then));
+  }
+
+  // The message in request_. A caller who can't be judged now is no bad caller: the stream stays, so that Invalidates
+  // go on and the client's cache is whole when the lease returns; only no time is lent to it meanwhile.
+  void Take(const absl::Status& known) {
+    absl::Status status = known.ok() || !Caller::IsRefusal(known) ? absl::OkStatus() : known;
+    if (status.ok()) status = stream_ == nullptr ? Subscribe() : Note(known.ok());
+    const std::lock_guard<std::mutex> lock(mutex_);
+    --under_way_;
+    if (!status.ok()) EndLocked(status);
+    PumpLocked();
+  }
+
+  absl::Status Subscribe() {
+    absl::StatusOr<Subscription> wanted = SubscriptionOf(request_);
+    if (!wanted.ok()) return wanted.status();
+    const std::string& own = caller_.principal().organization;
+    for (const std::string& organization : wanted->organizations) {
+      if (!caller_.principal().ActsOn(organization)) return errors::FieldNotSupported("subscribe.organizations");
+    }
+    if (wanted->organizations.empty() && own != core::kSystemOrganization) wanted->organizations = {own};
+    absl::StatusOr<keys::WatchHub::Subscription> subscription = parts_.hub.Subscribe(
+        std::move(wanted->organizations), wanted->resume, [shared = shared_, weak = weak_from_this()] {
+          if (std::shared_ptr<Stream> stream = weak.lock()) shared->Schedule(std::move(stream));
+        });
+    if (!subscription.ok()) return subscription.status();
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stream_ = std::move(subscription->stream);
+    from_ = subscription->from;
+    resumed_ = subscription->resumed;
+    hello_due_ = true;
+    return absl::OkStatus();
+  }
+
+  absl::Status Note(bool lends) {
+    const absl::StatusOr<Ping> ping = PingOf(request_);
+    if (!ping.ok()) return ping.status();
+    if (ping->seq <= last_seq_ && pinged_) return errors::FieldInvalid("ping.seq", "a number that rises");
+    if (ping->acknowledged.has_value()) stream_->Acknowledge(ping->acknowledged->revision);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    pinged_ = true;
+    last_seq_ = ping->seq;
+    pong_.emplace();
+    pong_->seq = ping->seq;
+    pong_->lends = lends;
+    return absl::OkStatus();
+  }
+
+  void ReadLocked() {
+    if (!end_.has_value()) StartRead(&request_);
+  }
+
+  void EndLocked(const absl::Status& status) {
+    if (!end_.has_value()) end_ = status;
+  }
+
+  // The next message, or the end. One write at a time; OnWriteDone comes here again.
+  void PumpLocked() {
+    if (finished_ || writing_) return;
+    if (!end_.has_value() && stream_ != nullptr) WriteNextLocked();
+    if (!end_.has_value() || writing_ || under_way_ > 0) return;
+    finished_ = true;
+    caller_.Log(*end_);
+    Finish(GrpcStatusOf(*end_, caller_.id()));
+  }
+
+  void WriteNextLocked() {
+    response_.Clear();
+    if (hello_due_) {
+      hello_due_ = false;
+      v1::WatchResponse::Hello* const hello = response_.mutable_hello();
+      ToProto(from_, hello->mutable_sub_revision());
+      hello->set_resumed(resumed_);
+      // After a lowering servers may still hold leases of the old bound: clients must reckon with those.
+      told_bound_ = parts_.follower.promised_bound();
+      ToProto(*told_bound_, hello->mutable_max_staleness());
+      read_after_write_ = true;
+      WriteLocked();
+      return;
+    }
+    if (drain_due_) {
+      drain_due_ = false;
+      response_.mutable_drain();
+      WriteLocked();
+      return;
+    }
+    if (pong_.has_value() && !pong_->loaded) LoadLease();
+    // Rows that came after the reading may follow the Pong; under steady changes there would be no Pong otherwise.
+    if (!pong_.has_value() || sent_to_ < pong_->covers) {
+      const std::vector<keys::Invalidation> rows = stream_->Take(kMaxInvalidations);
+      if (!rows.empty()) {
+        sent_to_ = rows.back().revision.revision;
+        Fill(rows, response_.mutable_invalidate());
+        WriteLocked();
+        return;
+      }
+    }
+    // After taking, before anything that lends time.
+    if (absl::Status ended = stream_->ended(); !ended.ok()) {
+      EndLocked(ended);
+      return;
+    }
+    if (!pong_.has_value()) return;
+    v1::WatchResponse::Pong* const pong = response_.mutable_pong();
+    pong->set_echo_seq(pong_->seq);
+    ToProto(pong_->told, pong->mutable_revision());
+    const base::BootTime now = parts_.clock.BootNow();  // The clock last.
+    const absl::Duration remaining =
+        pong_->lends ? std::max(pong_->lease_until - now, absl::ZeroDuration()) : absl::ZeroDuration();
+    if (!stream_->Grant(now + core::WithClockError(remaining))) {
+      EndLocked(stream_->ended());
+      return;
+    }
+    ToProto(remaining, pong->mutable_remaining());
+    pong_.reset();
+    read_after_write_ = true;
+    WriteLocked();
+  }
+
+  // What the Pong will say, before what is queued is taken: all that this covers is in the queue then. The position
+  // first: a row is in the index a moment before it is in the queues, and a client must not acknowledge what it was not
+  // told. The lease is safe either way: it was granted before such a row was known.
+  void LoadLease() {
+    pong_->told = parts_.hub.position();
+    const keys::KeyIndex::Reading reading = parts_.index.Read();
+    pong_->covers = reading.revision;
+    pong_->lease_until = reading.lease_until;
+    pong_->loaded = true;
+  }
+
+  void WriteLocked() {
+    writing_ = true;
+    StartWrite(&response_);
+  }
+
+  const Parts& parts_;
+  const std::shared_ptr<Shared> shared_;
+  grpc::CallbackServerContext& context_;
+  Caller caller_;
+  std::shared_ptr<Stream> self_;
+  v1::WatchRequest request_;
+  std::shared_ptr<keys::WatchHub::Stream> stream_;  // Set once, by the reading side, under mutex_.
+  uint64_t last_seq_ = 0;                           // Of the reading side, like the next.
+  bool pinged_ = false;
+  std::string place_of_;  // Whose place it takes; "" = it has none. Set at the beginning.
+
+  std::mutex mutex_;
+  v1::WatchResponse response_;
+  core::RevisionToken from_;
+  bool resumed_ = false;
+  bool hello_due_ = false;
+  std::optional<absl::Duration> told_bound_;  // In the Hello.
+  bool drain_due_ = false;
+  bool writing_ = false;
+  bool read_after_write_ = false;
+  bool finished_ = false;
+  int under_way_ = 0;  // Callbacks of ours that are running.
+  std::optional<Pong> pong_;
+  int64_t sent_to_ = 0;  // The newest revision that was written.
+  base::BootTime heard_at_;
+  std::optional<absl::Status> end_;
+};
+
+WatchStreams::WatchStreams(const Parts& parts, size_t limit)
+    : parts_(parts),
+      limit_(limit),
+      shared_(std::make_shared<Shared>(std::max<size_t>(1, limit / 2))),
+      writer_([this] { Work(); }) {}
+
+WatchStreams::~WatchStreams() {
+  {
+    const std::lock_guard<std::mutex> lock(shared_->mutex);
+    shared_->stopping = true;
+  }
+  shared_->wake.notify_one();
+  writer_.join();
+}
+
+WatchStreams::Reactor* WatchStreams::Open(grpc::CallbackServerContext& context) {
+  const auto stream = std::make_shared<Stream>(parts_, shared_, context);
+  absl::Status refused;
+  {
+    const std::lock_guard<std::mutex> lock(shared_->mutex);
+    if (shared_->draining_since.has_value()) {
+      refused = errors::ShuttingDown();
+    } else if (shared_->open.size() >= limit_) {
+      refused = errors::WorkersBusy(kLimitRetryAfter);
+    }
+    shared_->open.insert(stream.get());
+  }
+  stream->Begin(refused);
+  return stream.get();
+}
+
+void WatchStreams::StartDraining() {
+  std::vector<std::shared_ptr<Stream>> streams;
+  {
+    const std::lock_guard<std::mutex> lock(shared_->mutex);
+    shared_->draining_since = std::chrono::steady_clock::now();
+    for (Stream* stream : shared_->open) streams.push_back(stream->shared_from_this());
+  }
+  shared_->wake.notify_one();
+  for (const std::shared_ptr<Stream>& stream : streams) stream->Drain();
+}
+
+void WatchStreams::Work() {
+  auto swept_at = std::chrono::steady_clock::now();
+  std::vector<std::shared_ptr<Stream>> ready;
+  std::vector<std::shared_ptr<Stream>> all;
+  std::unique_lock<std::mutex> lock(shared_->mutex);
+  while (!shared_->stopping) {
+    auto sweep_at = swept_at + kSweepEvery;
+    std::optional<std::chrono::steady_clock::time_point> over_at;
+    if (shared_->draining_since.has_value()) over_at = *shared_->draining_since + kDrainGrace;
+    if (over_at.has_value() && swept_at < *over_at) sweep_at = std::min(sweep_at, *over_at);
+    if (shared_->ready.empty()) shared_->wake.wait_until(lock, sweep_at);
+    ready.swap(shared_->ready);
+    const auto now = std::chrono::steady_clock::now();
+    const bool over = over_at.has_value() && now >= *over_at;
+    if (now >= sweep_at) {
+      swept_at = now;
+      for (Stream* stream : shared_->open) all.push_back(stream->shared_from_this());
+    }
+    lock.unlock();
+    for (const std::shared_ptr<Stream>& stream : ready) stream->Pump();
+    if (!all.empty()) {
+      const base::BootTime boot_now = parts_.clock.BootNow();
+      const absl::Duration bound = parts_.follower.promised_bound();
+      for (const std::shared_ptr<Stream>& stream : all) stream->Sweep(boot_now, bound, over);
+    }
+    // Without the lock: a stream may end with the last reference to it.
+    ready.clear();
+    all.clear();
+    lock.lock();
+  }
+}
+
+}  // namespace latchkey::rpc

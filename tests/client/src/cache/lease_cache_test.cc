@@ -1,0 +1,544 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <functional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "client/src/cache/lease_cache.h"
+#include "tests/client/src/cache/lease_cache_fixture.h"
+
+namespace latchkey::client {
+namespace {
+
+using ::testing::ElementsAre;
+
+// --- Hits ---
+
+TEST_F(LeaseCacheTest, LearntKeyIsAHitWithItsIdentity) {
+  Settle();
+  Pong();
+  Identity::Fields fields = FieldsOf("a");
+  fields.labels = {{"team", "web"}, {"env", ""}};
+  fields.expires_at = absl::FromUnixSeconds(4'000'000'000);
+  fields.allowed_cidrs = {"10.0.0.0/8"};
+  Learn("a", AllowedAs(fields));
+  const auto hit = cache.Find(KeyOf("a"), {.client_ip = "10.1.2.3"});
+  ASSERT_TRUE(hit.has_value());
+  EXPECT_EQ(hit->decision, Decision::kAllowed);
+  EXPECT_FALSE(hit->in_grace);
+  EXPECT_EQ(hit->identity.name(), "organizations/acme/keys/" + KidOf("a"));
+  EXPECT_EQ(hit->identity.key_id(), KidOf("a"));
+  EXPECT_EQ(hit->identity.organization(), "acme");
+  EXPECT_EQ(hit->identity.display_name(), "Key a");
+  EXPECT_EQ(hit->identity.role(), "editor");
+  EXPECT_THAT(hit->identity.permissions(), ElementsAre("app.read", "app.write"));
+  EXPECT_EQ(hit->identity.owner(), "web team");
+  EXPECT_EQ(hit->identity.labels(), fields.labels);
+  EXPECT_EQ(hit->identity.expires_at(), fields.expires_at);
+  EXPECT_EQ(hit->identity.secret_version(), 1);
+  EXPECT_THAT(hit->identity.allowed_cidrs(), ElementsAre("10.0.0.0/8"));
+}
+
+TEST_F(LeaseCacheTest, LabelInFrontMakesNoDifferenceAndAWrongOneNoHit) {
+  Settle();
+  Pong();
+  Learn("a", Allowed("a"));
+  EXPECT_TRUE(cache.Find(KeyOf("a", "s", "my_app"), {}).has_value());
+  for (const char* front : {"_", "x", "A_", "sixteen_letters__", "a-b_"}) {
+    EXPECT_FALSE(cache.Find(front + KeyOf("a"), {}).has_value()) << front;
+  }
+  EXPECT_FALSE(cache.Find(KeyOf("a").substr(1), {}).has_value());
+  EXPECT_FALSE(cache.Find("", {}).has_value());
+}
+
+TEST_F(LeaseCacheTest, AnotherSecretOfTheKeyIsNoHit) {
+  Settle();
+  Pong();
+  Learn("a", Allowed("a"));
+  EXPECT_FALSE(cache.Find(KeyOf("a", "other"), {}).has_value());
+}
+
+TEST_F(LeaseCacheTest, PermissionsAreJudgedAtEveryHit) {
+  Settle();
+  Pong();
+  Learn("a", Allowed("a"));
+  EXPECT_EQ(Find("a", {.required_permissions = {"app.read", "app.write"}}), Decision::kAllowed);
+  EXPECT_EQ(Find("a", {.required_permissions = {"app.admin"}}), Decision::kPermissionDenied);
+}
+
+TEST_F(LeaseCacheTest, AddressesAreJudgedAtEveryHit) {
+  Settle();
+  Pong();
+  Identity::Fields fields = FieldsOf("a");
+  fields.allowed_cidrs = {"10.0.0.0/8"};
+  LeaseCache::Fact fact = AllowedAs(fields);
+  fact.decision = Decision::kClientNotAllowed;  // What the server says of a question without an address.
+  EXPECT_EQ(Learn("a", fact, {.client_ip = "10.0.0.1"})->decision, Decision::kAllowed);
+  EXPECT_EQ(Find("a", {.client_ip = "10.9.9.9"}), Decision::kAllowed);
+  EXPECT_EQ(Find("a", {.client_ip = "11.0.0.1"}), Decision::kClientNotAllowed);
+  EXPECT_EQ(Find("a"), Decision::kClientNotAllowed);
+}
+
+TEST_F(LeaseCacheTest, AddressBlockThatCannotBeReadAllowsNobody) {
+  Settle();
+  Pong();
+  Identity::Fields fields = FieldsOf("a");
+  fields.allowed_cidrs = {"somewhere"};
+  EXPECT_EQ(Learn("a", AllowedAs(fields), {.client_ip = "10.0.0.1"})->decision, Decision::kClientNotAllowed);
+  EXPECT_EQ(Find("a", {.client_ip = "10.0.0.1"}), Decision::kClientNotAllowed);
+}
+
+TEST_F(LeaseCacheTest, KeyIsExpiredOnceItsTimeHasPassedSinceTheQuestion) {
+  Settle();
+  Pong();
+  const LeaseCache::Question question = cache.Ask(KeyOf("a"));
+  clock.Advance(absl::Seconds(1));
+  LeaseCache::Fact fact = Allowed("a");
+  fact.expires_in = absl::Seconds(3);
+  EXPECT_EQ(cache.Learn(question, fact, {})->decision, Decision::kAllowed);
+  clock.Advance(absl::Seconds(2) - absl::Nanoseconds(1));
+  EXPECT_EQ(Find("a"), Decision::kAllowed);
+  clock.Advance(absl::Nanoseconds(1));
+  EXPECT_EQ(Find("a", {.required_permissions = {"app.admin"}}), Decision::kExpired);
+}
+
+TEST_F(LeaseCacheTest, AnswerThatCameAfterItsKeyExpiredSaysSo) {
+  Settle();
+  Pong();
+  const LeaseCache::Question question = cache.Ask(KeyOf("a"));
+  LeaseCache::Fact fact = Allowed("a");
+  fact.expires_in = absl::Seconds(1);
+  clock.Advance(absl::Seconds(1));
+  EXPECT_EQ(cache.Learn(question, fact, {})->decision, Decision::kExpired);
+}
+
+TEST_F(LeaseCacheTest, ShortlyBeforeAFarExpiryTheServerIsAskedAgain) {
+  Settle();
+  LeaseCache::Fact fact = Allowed("a");
+  fact.expires_in = absl::Hours(1000);
+  Learn("a", fact);
+  clock.Advance(absl::Hours(997));
+  Pong();
+  EXPECT_EQ(Find("a"), Decision::kAllowed);
+  clock.Advance(absl::Hours(1.5));  // A clock that is slow by 1/1000 would allow it for an hour too long.
+  Pong();
+  EXPECT_EQ(Find("a"), Decision::kUnspecified);
+}
+
+TEST_F(LeaseCacheTest, AnswerThatIsKeptOutlivesItsEntry) {
+  Settle();
+  Pong();
+  Learn("a", Allowed("a"));
+  std::optional<LeaseCache::Hit> hit = cache.Find(KeyOf("a"), {});
+  const auto delete_everything_retired = [&] {
+    for (int i = 0; i < 1000; ++i) Learn("c", Allowed("c", 12));
+  };
+  cache.Invalidate(stream, {.revision = At(11), .all = true});
+  delete_everything_retired();
+  EXPECT_EQ(hit->identity.display_name(), "Key a");
+  const Identity copy = hit->identity;
+  hit.reset();
+  delete_everything_retired();
+  EXPECT_EQ(copy.display_name(), "Key a");
+  EXPECT_THAT(copy.permissions(), ElementsAre("app.read", "app.write"));
+}
+
+TEST_F(LeaseCacheTest, MoreAnswersMayBeKeptThanAThreadHasHolds) {
+  Settle();
+  Pong();
+  std::vector<Identity> kept;
+  for (int i = 0; i < 200; ++i) {
+    const std::string name = "k" + std::to_string(i);
+    Learn(name, Allowed(name));
+    kept.push_back(cache.Find(KeyOf(name), {})->identity);
+  }
+  cache.Invalidate(stream, {.revision = At(11), .all = true});
+  for (int i = 0; i < 1000; ++i) Learn("c", Allowed("c", 12));
+  for (size_t i = 0; i < kept.size(); ++i) EXPECT_EQ(kept[i].display_name(), "Key k" + std::to_string(i));
+}
+
+TEST_F(LeaseCacheTest, AnswerMayBeKeptAfterItsThreadAndItsCacheHaveGone) {
+  Identity kept;
+  {
+    LeaseCache other({}, clock);
+    const uint64_t first = other.BeginStream();
+    other.Hello(first, At(10), false, kL);
+    other.Pong(first, clock.BootNow(), At(10), kL);
+    other.Learn(other.Ask(KeyOf("a")), Allowed("a"), {});
+    std::thread([&] { kept = other.Find(KeyOf("a"), {})->identity; }).join();
+  }
+  Settle();
+  for (int i = 0; i < 1000; ++i) Learn("c", Allowed("c"));
+  EXPECT_EQ(kept.display_name(), "Key a");
+}
+
+// --- The lease ---
+
+TEST_F(LeaseCacheTest, NothingIsAHitWithoutAPong) {
+  Settle();
+  EXPECT_EQ(Learn("a", Allowed("a"))->decision, Decision::kAllowed);
+  EXPECT_EQ(cache.size(), 1u);
+  EXPECT_EQ(Find("a"), Decision::kUnspecified);
+}
+
+TEST_F(LeaseCacheTest, LeaseIsCountedFromTheTimeThatThePingWasSent) {
+  Settle();
+  Learn("a", Allowed("a"));
+  const core::BootTime sent = clock.BootNow();
+  clock.Advance(absl::Seconds(2));
+  cache.Pong(stream, sent, At(10), kL);
+  EXPECT_EQ(cache.lease_until(), sent + kL);
+  clock.Advance(absl::Seconds(3) - absl::Nanoseconds(1));
+  EXPECT_EQ(Find("a"), Decision::kAllowed);
+  clock.Advance(absl::Nanoseconds(1));
+  EXPECT_EQ(Find("a"), Decision::kUnspecified);
+}
+
+TEST_F(LeaseCacheTest, LaterPongNeverShortensTheLease) {
+  Settle();
+  Pong();
+  const core::BootTime until = cache.lease_until();
+  Pong(10, absl::Seconds(1));
+  Pong(10, absl::ZeroDuration());
+  Pong(10, absl::Seconds(-1));
+  EXPECT_EQ(cache.lease_until(), until);
+}
+
+TEST_F(LeaseCacheTest, PongBeforeHelloGrantsNothing) {
+  stream = cache.BeginStream();
+  Pong();
+  EXPECT_EQ(cache.lease_until(), core::BootTime::Never());
+}
+
+TEST_F(LeaseCacheTest, LeaseLongerThanAnyIsCut) {
+  Settle();
+  Pong(10, absl::InfiniteDuration());
+  EXPECT_LE(cache.lease_until(), clock.BootNow() + absl::Seconds(60));
+}
+
+TEST_F(LeaseCacheTest, LeaseOutlivesItsStreamAndEndsAtAHelloThatDidNotResume) {
+  Settle();
+  Pong();
+  Learn("a", Allowed("a"));
+  cache.EndStream(stream);
+  EXPECT_EQ(Find("a"), Decision::kAllowed);
+  stream = cache.BeginStream();
+  EXPECT_EQ(Find("a"), Decision::kAllowed);
+  cache.Hello(stream, At(10), false, kL);
+  EXPECT_EQ(cache.lease_until(), core::BootTime::Never());
+  EXPECT_EQ(cache.size(), 0u);
+  Pong();
+  EXPECT_EQ(Find("a"), Decision::kUnspecified);
+}
+
+TEST_F(LeaseCacheTest, EverythingIsKeptWhenAStreamResumes) {
+  Settle();
+  Pong();
+  Learn("a", Allowed("a"));
+  const core::BootTime until = cache.lease_until();
+  cache.EndStream(stream);
+  stream = cache.BeginStream();
+  cache.Hello(stream, At(10), true, kL);
+  EXPECT_EQ(cache.lease_until(), until);
+  EXPECT_EQ(Find("a"), Decision::kAllowed);
+}
+
+TEST_F(LeaseCacheTest, HelloThatResumesWhatWasNeverAskedDropsEverything) {
+  stream = cache.BeginStream();
+  cache.Hello(stream, At(10), true, kL);
+  EXPECT_EQ(cache.ResumeFrom(), At(10));
+  EXPECT_EQ(Learn("a", Allowed("a", 9))->decision, Decision::kAllowed);
+  EXPECT_EQ(cache.size(), 0u);
+}
+
+TEST_F(LeaseCacheTest, WhatAnOlderStreamSaysIsIgnored) {
+  Settle();
+  Pong();
+  Learn("a", Allowed("a"));
+  const uint64_t old = stream;
+  cache.EndStream(old);
+  stream = cache.BeginStream();
+  cache.Hello(stream, At(10), true, kL);
+  const core::BootTime until = cache.lease_until();
+  clock.Advance(absl::Seconds(1));
+  cache.Hello(old, At(99), false, kL);
+  cache.Pong(old, clock.BootNow(), At(99), kL);
+  cache.Invalidate(old, {.revision = At(99), .key_ids = {KidOf("a")}});
+  cache.EndStream(old);
+  EXPECT_EQ(cache.lease_until(), until);
+  EXPECT_EQ(cache.Applied(), At(10));
+  EXPECT_EQ(Find("a"), Decision::kAllowed);
+  Pong(11);
+  EXPECT_EQ(cache.Applied(), At(11));
+}
+
+// --- What is stored ---
+
+TEST_F(LeaseCacheTest, NothingIsStoredBeforeHello) {
+  stream = cache.BeginStream();
+  EXPECT_EQ(Learn("a", Allowed("a"))->decision, Decision::kAllowed);
+  EXPECT_EQ(cache.size(), 0u);
+}
+
+TEST_F(LeaseCacheTest, NothingIsStoredThatWasAskedWithoutAStreamOrWithinAnother) {
+  Settle();
+  const LeaseCache::Question before = cache.Ask(KeyOf("a"));
+  cache.EndStream(stream);
+  const LeaseCache::Question between = cache.Ask(KeyOf("b"));
+  EXPECT_EQ(Learn("c", Allowed("c"))->decision, Decision::kAllowed);
+  stream = cache.BeginStream();
+  cache.Hello(stream, At(10), true, kL);
+  EXPECT_EQ(cache.Learn(before, Allowed("a"), {})->decision, Decision::kAllowed);
+  EXPECT_EQ(cache.Learn(between, Allowed("b"), {})->decision, Decision::kAllowed);
+  EXPECT_EQ(cache.size(), 0u);
+  Learn("a", Allowed("a"));
+  EXPECT_EQ(cache.size(), 1u);
+}
+
+TEST_F(LeaseCacheTest, AnswerFromBeforeHelloIsGivenButNotStored) {
+  Settle(10);
+  EXPECT_EQ(Learn("a", Allowed("a", 9))->decision, Decision::kAllowed);
+  EXPECT_EQ(cache.size(), 0u);
+  Learn("a", Allowed("a", 10));
+  EXPECT_EQ(cache.size(), 1u);
+}
+
+TEST_F(LeaseCacheTest, AnswerIsBelievedOnlyUntilItsLeaseEnds) {
+  Settle();
+  const LeaseCache::Question question = cache.Ask(KeyOf("a"));
+  clock.Advance(kL - absl::Nanoseconds(1));
+  EXPECT_TRUE(cache.Learn(question, Allowed("a"), {}).has_value());
+  clock.Advance(absl::Nanoseconds(1));
+  EXPECT_FALSE(cache.Learn(question, Allowed("a"), {}).has_value());
+  EXPECT_FALSE(cache.Learn(question, Denied(Decision::kNotFound), {}).has_value());
+}
+
+TEST_F(LeaseCacheTest, LateAnswerIsNotStored) {
+  Settle();
+  const LeaseCache::Question question = cache.Ask(KeyOf("a"));
+  clock.Advance(kL);
+  cache.Learn(question, Allowed("a"), {});
+  EXPECT_EQ(cache.size(), 0u);
+}
+
+TEST_F(LeaseCacheTest, AnswerOlderThanAnInvalidationIsAskedForAgain) {
+  Settle();
+  const LeaseCache::Question question = cache.Ask(KeyOf("a"));
+  InvalidateKey("a", 12);
+  EXPECT_FALSE(cache.Learn(question, Allowed("a", 11), {}).has_value());
+  EXPECT_FALSE(cache.Learn(question, Denied(Decision::kDisabled, 11), {}).has_value());
+  EXPECT_TRUE(cache.Learn(question, Allowed("a", 12), {}).has_value());
+  EXPECT_TRUE(Learn("b", Allowed("b", 11)).has_value());
+  cache.Invalidate(stream, {.revision = At(13), .roles = {"organizations/acme/roles/editor"}});
+  EXPECT_FALSE(Learn("b", Allowed("b", 12)).has_value());
+  EXPECT_TRUE(Learn("b", Allowed("b", 13)).has_value());
+  cache.Invalidate(stream, {.revision = At(14), .organizations = {"acme"}});
+  EXPECT_FALSE(Learn("b", Allowed("b", 13)).has_value());
+  cache.Invalidate(stream, {.revision = At(15), .all = true});
+  EXPECT_FALSE(Learn("b", Allowed("b", 14)).has_value());
+  EXPECT_TRUE(Learn("b", Allowed("b", 15)).has_value());
+}
+
+TEST_F(LeaseCacheTest, ForAWhileAfterHelloAnEntryLastsNoLongerThanItsAnswer) {
+  stream = cache.BeginStream();
+  cache.Hello(stream, At(10), false, kL);
+  LeaseCache::Fact fact = Allowed("a");
+  fact.lease_remaining = absl::Seconds(2);
+  Learn("a", fact);
+  clock.Advance(absl::Seconds(2) - absl::Nanoseconds(1));
+  Pong();
+  EXPECT_EQ(Find("a"), Decision::kAllowed);
+  clock.Advance(absl::Nanoseconds(1));
+  EXPECT_EQ(Find("a"), Decision::kUnspecified);
+  clock.Advance(absl::Seconds(3.02) - absl::Nanoseconds(1));  // L·(1 + 4ρ) since Hello, less one.
+  Learn(
+      "b", fact = [&] {
+        auto f = Allowed("b");
+        f.lease_remaining = absl::Seconds(1);
+        return f;
+      }());
+  clock.Advance(absl::Nanoseconds(1));
+  LeaseCache::Fact settled = Allowed("c");
+  settled.lease_remaining = absl::Seconds(1);
+  Learn("c", settled);
+  clock.Advance(absl::Seconds(2));
+  Pong();
+  EXPECT_EQ(Find("b"), Decision::kUnspecified);
+  EXPECT_EQ(Find("c"), Decision::kAllowed);
+}
+
+TEST_F(LeaseCacheTest, IdentityOfAnotherKeyIsNotStored) {
+  Settle();
+  Learn("a", Allowed("b"));
+  EXPECT_EQ(cache.size(), 0u);
+}
+
+TEST_F(LeaseCacheTest, AllowedWithoutAnIdentityIsADenial) {
+  Settle();
+  LeaseCache::Fact fact = Denied(Decision::kAllowed);
+  EXPECT_EQ(Learn("a", fact)->decision, Decision::kUnspecified);
+  EXPECT_EQ(cache.size(), 0u);
+}
+
+// --- Invalidations ---
+
+TEST_F(LeaseCacheTest, InvalidateRemovesEverySecretOfAKeyAndNoOtherKey) {
+  Settle();
+  Pong();
+  cache.Learn(cache.Ask(KeyOf("a", "old")), Allowed("a"), {});
+  cache.Learn(cache.Ask(KeyOf("a", "new")), Allowed("a"), {});
+  Learn("b", Allowed("b"));
+  ASSERT_EQ(cache.size(), 3u);
+  InvalidateKey("a", 11);
+  EXPECT_EQ(cache.size(), 1u);
+  EXPECT_FALSE(cache.Find(KeyOf("a", "old"), {}).has_value());
+  EXPECT_FALSE(cache.Find(KeyOf("a", "new"), {}).has_value());
+  EXPECT_EQ(Find("b"), Decision::kAllowed);
+}
+
+TEST_F(LeaseCacheTest, InvalidateOfARoleEndsItsKeysAndNewAnswersBringTheNewPermissions) {
+  Settle();
+  Pong();
+  Learn("a", Allowed("a"));
+  Identity::Fields viewer = FieldsOf("b");
+  viewer.role = "viewer";
+  Learn("b", AllowedAs(viewer));
+  cache.Invalidate(stream, {.revision = At(11), .roles = {"organizations/acme/roles/editor"}});
+  EXPECT_EQ(Find("a"), Decision::kUnspecified);
+  EXPECT_EQ(Find("b"), Decision::kAllowed);
+  Identity::Fields narrowed = FieldsOf("a");
+  narrowed.permissions = {"app.read"};
+  Learn("a", AllowedAs(narrowed, 11));
+  EXPECT_EQ(Find("a", {.required_permissions = {"app.read"}}), Decision::kAllowed);
+  EXPECT_EQ(Find("a", {.required_permissions = {"app.write"}}), Decision::kPermissionDenied);
+}
+
+TEST_F(LeaseCacheTest, InvalidateOfAnOrganizationEndsItsKeysOfEveryRole) {
+  Settle();
+  Pong();
+  Learn("a", Allowed("a"));
+  Identity::Fields viewer = FieldsOf("b");
+  viewer.role = "viewer";
+  Learn("b", AllowedAs(viewer));
+  Identity::Fields elsewhere = FieldsOf("c");
+  elsewhere.organization = "other";
+  Learn("c", AllowedAs(elsewhere));
+  cache.Invalidate(stream, {.revision = At(11), .organizations = {"acme"}});
+  EXPECT_EQ(Find("a"), Decision::kUnspecified);
+  EXPECT_EQ(Find("b"), Decision::kUnspecified);
+  EXPECT_EQ(Find("c"), Decision::kAllowed);
+}
+
+TEST_F(LeaseCacheTest, InvalidateOfAllAndOfARoleWithAnUnreadableNameDropEverything) {
+  Settle();
+  Pong();
+  Learn("a", Allowed("a"));
+  cache.Invalidate(stream, {.revision = At(11), .all = true});
+  EXPECT_EQ(cache.size(), 0u);
+  Learn("a", Allowed("a", 11));
+  EXPECT_EQ(Find("a"), Decision::kAllowed);
+  cache.Invalidate(stream, {.revision = At(12), .roles = {"projects/x"}});
+  EXPECT_EQ(Find("a"), Decision::kUnspecified);
+}
+
+TEST_F(LeaseCacheTest, RevisionsOfAnotherHistoryDoNotOutliveIt) {
+  Settle(100);
+  Learn("a", Allowed("a", 100));
+  cache.Invalidate(stream, {.revision = At(120),
+                            .key_ids = {KidOf("a")},
+                            .organizations = {"acme"},
+                            .roles = {"organizations/acme/roles/editor"},
+                            .all = true});
+  Settle(50);
+  Pong(50);
+  EXPECT_EQ(cache.Applied(), At(50));
+  Learn("a", Allowed("a", 50));
+  EXPECT_EQ(Find("a"), Decision::kAllowed);
+}
+
+TEST_F(LeaseCacheTest, ResumeStartsWhereEverythingIsCertainlyApplied) {
+  EXPECT_EQ(cache.ResumeFrom(), std::nullopt);
+  Settle(10);
+  EXPECT_EQ(cache.ResumeFrom(), At(10));
+  InvalidateKey("a", 12);
+  EXPECT_EQ(cache.Applied(), At(12));
+  EXPECT_EQ(cache.ResumeFrom(), At(10));  // There may be more of 12.
+  InvalidateKey("b", 13);
+  EXPECT_EQ(cache.ResumeFrom(), At(12));
+  Pong(13);
+  EXPECT_EQ(cache.ResumeFrom(), At(13));
+}
+
+TEST_F(LeaseCacheTest, PongOfAnOlderRevisionSaysNothingOfALaterOne) {
+  Settle(10);
+  InvalidateKey("a", 11);
+  InvalidateKey("b", 12);  // There may be more of 12.
+  stream = cache.BeginStream();
+  cache.Hello(stream, At(11), true, kL);  // A server that is at 11 itself.
+  EXPECT_EQ(cache.Applied(), At(11));
+  Pong(11);
+  EXPECT_EQ(cache.ResumeFrom(), At(11));
+  InvalidateKey("b", 12);
+  Pong(11);
+  EXPECT_EQ(cache.ResumeFrom(), At(11));
+  InvalidateKey("c", 12);
+  Pong(12);
+  EXPECT_EQ(cache.ResumeFrom(), At(12));
+}
+
+// A failover that lost commits: the server that the stream resumes at agrees up to 10, and has never heard of 15.
+TEST_F(LeaseCacheTest, WhatWasAnsweredBeyondTheRevisionWhereAStreamResumesIsDropped) {
+  Settle(10);
+  Learn("a", Allowed("a", 10));
+  Learn("b", Allowed("b", 11));
+  Learn("c", Allowed("c", 15));
+  Pong(10);
+  EXPECT_EQ(Find("c"), Decision::kAllowed);
+  stream = cache.BeginStream();
+  cache.Hello(stream, At(10), true, kL);
+  Pong(10);
+  EXPECT_EQ(Find("a"), Decision::kAllowed);
+  EXPECT_EQ(Find("b"), Decision::kUnspecified);
+  EXPECT_EQ(Find("c"), Decision::kUnspecified);
+  EXPECT_EQ(cache.size(), 1u);
+}
+
+TEST_F(LeaseCacheTest, ForAWhileAfterAResumeAnEntryLastsNoLongerThanItsAnswerToo) {
+  Settle(10);
+  stream = cache.BeginStream();
+  cache.Hello(stream, At(10), true, kL);
+  Learn("a", Allowed("a", 15));  // From a server that has not noticed yet that 15 was lost.
+  clock.Advance(kL - absl::Nanoseconds(1));
+  Pong();
+  EXPECT_EQ(Find("a"), Decision::kAllowed);
+  clock.Advance(absl::Nanoseconds(1));
+  EXPECT_EQ(Find("a"), Decision::kUnspecified);
+}
+
+class FewTombstones : public LeaseCacheTest {
+ protected:
+  FewTombstones() : LeaseCacheTest({.tombstones = 2}) {}
+};
+
+TEST_F(FewTombstones, FloorRisesWhenTheOldestIsForgotten) {
+  Settle();
+  InvalidateKey("a", 11);
+  InvalidateKey("b", 12);
+  EXPECT_FALSE(Learn("a", Allowed("a", 10)).has_value());
+  Learn("x", Allowed("x", 10));
+  EXPECT_EQ(cache.size(), 1u);
+  cache.Invalidate(stream, {.revision = At(13), .organizations = {"other"}});
+  EXPECT_TRUE(Learn("a", Allowed("a", 10)).has_value());
+  EXPECT_EQ(cache.size(), 1u);  // Believed, not stored.
+  Learn("y", Allowed("y", 10));
+  EXPECT_EQ(cache.size(), 1u);
+  Learn("y", Allowed("y", 11));
+  EXPECT_EQ(cache.size(), 2u);
+}
+
+}  // namespace
+}  // namespace latchkey::client

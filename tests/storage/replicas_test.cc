@@ -1,0 +1,122 @@
+#include "tests/storage/contract_fixture.h"
+#include "tests/support/status_matchers.h"
+
+// Rows of replica_lease and the pages that come with a beat.
+namespace latchkey::contract {
+namespace {
+
+using ::latchkey::testing::HasReason;
+using ::latchkey::testing::IsOk;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+std::vector<std::string> IdsOf(const std::vector<storage::Replica>& replicas) {
+  std::vector<std::string> ids;
+  for (const storage::Replica& replica : replicas) ids.push_back(replica.id);
+  return ids;
+}
+
+TEST_P(KeyStoreContract, AReplicaThatEnteredHasAppliedNothingYet) {
+  ASSERT_THAT(store_->EnterReplica("r1", "10.0.0.1:7411"), IsOk());
+  const std::vector<storage::Replica> replicas = store_->ReadReplicas().value();
+  ASSERT_THAT(replicas, SizeIs(1));
+  EXPECT_EQ(replicas[0].id, "r1");
+  EXPECT_EQ(replicas[0].doorbell, "10.0.0.1:7411");
+  EXPECT_EQ(replicas[0].applied_revision, 0);
+  EXPECT_EQ(replicas[0].acknowledged_revision, 0);
+}
+
+TEST_P(KeyStoreContract, ReplicasAreListedById) {
+  for (const char* id : {"b", "a", "C"}) ASSERT_THAT(store_->EnterReplica(id, ""), IsOk());
+  EXPECT_THAT(IdsOf(store_->ReadReplicas().value()), ::testing::ElementsAre("C", "a", "b"));
+}
+
+TEST_P(KeyStoreContract, EveryRenewalIsABeatWithWhatTheReplicaHasSeen) {
+  ASSERT_THAT(store_->EnterReplica("r1", "host:1"), IsOk());
+  ASSERT_THAT(store_->EnterReplica("r2", ""), IsOk());
+  const int64_t beat = store_->ReadReplicas().value().at(0).beat;
+  ASSERT_THAT(store_->RenewLease({"r1", 7, 5}, 0, 2), IsOk());
+  ASSERT_THAT(store_->RenewLease({"r1", 9, 8}, 0, 2), IsOk());
+  const std::vector<storage::Replica> replicas = store_->ReadReplicas().value();
+  ASSERT_THAT(replicas, SizeIs(2));
+  EXPECT_EQ(replicas[0].beat, beat + 2);
+  EXPECT_EQ(replicas[0].applied_revision, 9);
+  EXPECT_EQ(replicas[0].acknowledged_revision, 8);
+  EXPECT_EQ(replicas[0].doorbell, "host:1");
+  EXPECT_EQ(replicas[1].applied_revision, 0) << "another replica's row was written";
+}
+
+TEST_P(KeyStoreContract, EnteringAgainKeepsTheBeatAndTakesTheNewDoorbell) {
+  ASSERT_THAT(store_->EnterReplica("r1", "old:1"), IsOk());
+  ASSERT_THAT(store_->RenewLease({"r1", 3, 2}, 0, 2), IsOk());
+  const storage::Replica before = store_->ReadReplicas().value().at(0);
+  ASSERT_THAT(store_->EnterReplica("r1", "new:1"), IsOk());
+  const std::vector<storage::Replica> after = store_->ReadReplicas().value();
+  ASSERT_THAT(after, SizeIs(1));
+  EXPECT_EQ(after[0].beat, before.beat);
+  EXPECT_EQ(after[0].applied_revision, 3);
+  EXPECT_EQ(after[0].doorbell, "new:1");
+}
+
+TEST_P(KeyStoreContract, ARenewalWithoutARowIsForgottenAndMakesNone) {
+  EXPECT_THAT(store_->RenewLease({"stranger", 1, 1}, 0, 2), HasReason("REPLICA_FORGOTTEN"));
+  EXPECT_THAT(store_->ReadReplicas().value(), IsEmpty());
+}
+
+TEST_P(KeyStoreContract, AReplicaThatLeftIsGoneAndMayLeaveTwice) {
+  ASSERT_THAT(store_->EnterReplica("r1", ""), IsOk());
+  ASSERT_THAT(store_->EnterReplica("r2", ""), IsOk());
+  EXPECT_THAT(store_->LeaveReplica("r1"), IsOk());
+  EXPECT_THAT(store_->LeaveReplica("r1"), IsOk());
+  EXPECT_THAT(IdsOf(store_->ReadReplicas().value()), ::testing::ElementsAre("r2"));
+  EXPECT_THAT(store_->RenewLease({"r1", 0, 0}, 0, 2), HasReason("REPLICA_FORGOTTEN"));
+}
+
+TEST_P(KeyStoreContract, EnteringForgetsReplicasOfAnHourAgo) {
+  for (const char* id : {"dead", "alive", "self"}) ASSERT_THAT(store_->EnterReplica(id, ""), IsOk());
+  GetParam().age(*store_, absl::Minutes(59));
+  ASSERT_THAT(store_->EnterReplica("new", ""), IsOk());
+  EXPECT_THAT(store_->ReadReplicas().value(), SizeIs(4)) << "an hour is not over";
+  ASSERT_THAT(store_->RenewLease({"alive", 1, 1}, 0, 2), IsOk());
+  GetParam().age(*store_, absl::Minutes(2));
+  ASSERT_THAT(store_->EnterReplica("self", ""), IsOk());
+  EXPECT_THAT(IdsOf(store_->ReadReplicas().value()), ::testing::ElementsAre("alive", "new", "self"));
+}
+
+TEST_P(KeyStoreContract, ARenewalBringsThePageThatReadLogBrings) {
+  for (int i = 0; i < 5; ++i) Put({ChangeOf(Key("k1"), ProvenSecret(1, 'A'))});
+  ASSERT_THAT(store_->EnterReplica("r1", ""), IsOk());
+  for (const int64_t cursor : {0, 2, 6, 1000}) {
+    const storage::LogPage read = store_->ReadLog(cursor, 3).value();
+    const storage::LogPage renewed = store_->RenewLease({"r1", cursor, cursor}, cursor, 3).value();
+    EXPECT_EQ(renewed.head, read.head);
+    EXPECT_EQ(renewed.oldest, read.oldest);
+    EXPECT_GE(renewed.now, read.now);
+    EXPECT_EQ(renewed.settings, read.settings);
+    ASSERT_EQ(renewed.rows.size(), read.rows.size());
+    for (size_t i = 0; i < read.rows.size(); ++i) {
+      EXPECT_EQ(renewed.rows[i].rev, read.rows[i].rev);
+      EXPECT_EQ(renewed.rows[i].at, read.rows[i].at);
+      EXPECT_EQ(renewed.rows[i].body, read.rows[i].body);
+      EXPECT_EQ(renewed.rows[i].chain, read.rows[i].chain);
+    }
+    EXPECT_EQ(renewed.proofs.size(), read.proofs.size());
+  }
+}
+
+TEST_P(KeyStoreContract, ReadingTheLogIsNoBeat) {
+  ASSERT_THAT(store_->EnterReplica("r1", ""), IsOk());
+  const int64_t beat = store_->ReadReplicas().value().at(0).beat;
+  ASSERT_THAT(store_->ReadLog(0, 10), IsOk());
+  EXPECT_EQ(store_->ReadReplicas().value().at(0).beat, beat);
+}
+
+TEST_P(KeyStoreContract, TheChainAtARevisionIsItsRows) {
+  Put({ChangeOf(Key("k1")), ChangeOf(Key("k2"))});
+  for (const keys::LogRow& row : Log()) EXPECT_EQ(store_->ReadChain(row.rev).value(), row.chain) << row.rev;
+  EXPECT_EQ(store_->ReadChain(Log().back().rev + 1).value(), std::nullopt);
+  EXPECT_EQ(store_->ReadChain(-1).value(), std::nullopt);
+}
+
+}  // namespace
+}  // namespace latchkey::contract

@@ -21,12 +21,12 @@ bool HoldsAll(const std::vector<std::string>* held, const std::vector<std::strin
 
 }  // namespace
 
-Decision Judge(const Standing& standing, const Wanted& wanted) {
-  if (standing.revoked) return Decision::kRevoked;
-  if (standing.disabled) return Decision::kDisabled;
-  if (standing.expired) return Decision::kExpired;
-  if (!IsAllowedFrom(standing.allowed_cidrs, wanted.client_ip)) return Decision::kClientNotAllowed;
-  if (!HoldsAll(standing.permissions, wanted.permissions)) return Decision::kPermissionDenied;
+Decision Judge(const KeyStatus& key_status, const Wanted& wanted) {
+  if (key_status.revoked) return Decision::kRevoked;
+  if (key_status.disabled) return Decision::kDisabled;
+  if (key_status.expired) return Decision::kExpired;
+  if (!IsAllowedFrom(key_status.allowed_cidrs, wanted.client_ip)) return Decision::kClientNotAllowed;
+  if (!HoldsAll(key_status.permissions, wanted.permissions)) return Decision::kPermissionDenied;
   return Decision::kAllowed;
 }
 

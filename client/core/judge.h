@@ -12,7 +12,7 @@ namespace latchkey::core {
 
 // What is known of a key whose secret was right, as far as the decision depends on the question. What time decides
 // (lease, expiry) is for the caller to add: server and client read their clocks at different places.
-struct Standing {
+struct KeyStatus {
   bool revoked = false;                                   // Deleted, or its organization is.
   bool disabled = false;                                  // Switched off.
   bool expired = false;                                   // The key, or this secret of it.
@@ -26,9 +26,9 @@ struct Wanted {
   std::string_view client_ip;                             // "" = not said.
 };
 
-// The one place where a verdict is formed from a standing, used by the server and by caches, so that both say the same:
-// REVOKED before DISABLED before EXPIRED before CLIENT_NOT_ALLOWED before PERMISSION_DENIED, else ALLOWED. A key with
-// allowed_cidrs is CLIENT_NOT_ALLOWED if client_ip is missing or no address. Never allocates.
-Decision Judge(const Standing& standing, const Wanted& wanted);
+// The one place where a verdict is formed from a key_status, used by the server and by caches, so that both say the
+// same: REVOKED before DISABLED before EXPIRED before CLIENT_NOT_ALLOWED before PERMISSION_DENIED, else ALLOWED. A key
+// with allowed_cidrs is CLIENT_NOT_ALLOWED if client_ip is missing or no address. Never allocates.
+Decision Judge(const KeyStatus& key_status, const Wanted& wanted);
 
 }  // namespace latchkey::core

@@ -6,7 +6,7 @@
 #include "server/app/exit_error.h"
 #include "server/app/signals.h"
 #include "server/base/log.h"
-#include "server/keys/crypto/hashing.h"
+#include "server/keys/crypto/phc_hash.h"
 
 #include "absl/strings/str_cat.h"
 #include "client/core/key_format.h"

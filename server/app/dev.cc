@@ -16,7 +16,7 @@
 #include "server/app/first_keys.h"
 #include "server/app/key_ring_file.h"
 #include "server/app/listen_address.h"
-#include "server/app/service.h"
+#include "server/app/server.h"
 #include "server/app/signals.h"
 #include "server/base/errors.h"
 #include "server/base/log.h"
@@ -114,10 +114,10 @@ ExitError StartPostgres(DataDirectory& data) {
 
 // Keeps the private PostgreSQL alive: the server on top of it just sees a database that was away. A thread of its own,
 // as a restart may take long, and health and signals must not wait for it. Nobody else touches `postgres` meanwhile.
-class PostgresKeeper {
+class PostgresSupervisor {
  public:
-  explicit PostgresKeeper(EmbeddedPostgres& postgres) : postgres_(postgres), thread_([this] { Keep(); }) {}
-  ~PostgresKeeper() {
+  explicit PostgresSupervisor(EmbeddedPostgres& postgres) : postgres_(postgres), thread_([this] { Supervise(); }) {}
+  ~PostgresSupervisor() {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       stopping_ = true;
@@ -127,7 +127,7 @@ class PostgresKeeper {
   }
 
  private:
-  void Keep() {
+  void Supervise() {
     absl::Duration pause = kLookEvery;
     std::unique_lock<std::mutex> lock(mutex_);
     while (!wake_.wait_for(lock, absl::ToChronoMilliseconds(pause), [this] { return stopping_; })) {
@@ -179,28 +179,28 @@ int RunDev(const DevOptions& options) {
 
   ServiceOptions service_options = options.service;
   if (service_options.state_dir.empty()) service_options.state_dir = data.path + "/state";
-  absl::StatusOr<std::unique_ptr<Service>> service =
-      Service::Start(service_options, *std::move(ring), database, /*migrate=*/false);
-  if (!service.ok()) return fail(service.status());
-  auto keeper = std::make_unique<PostgresKeeper>(*data.postgres);
+  absl::StatusOr<std::unique_ptr<Server>> server =
+      Server::Start(service_options, *std::move(ring), database, /*migrate=*/false);
+  if (!server.ok()) return fail(server.status());
+  auto keeper = std::make_unique<PostgresSupervisor>(*data.postgres);
   bool announced = false;
   while (!WaitForStop(absl::Milliseconds(50))) {
-    (*service)->Tick();
-    if (const absl::Status fatal = (*service)->fatal(); !fatal.ok()) {
-      service->reset();
+    (*server)->UpdateHealth();
+    if (const absl::Status fatal = (*server)->fatal(); !fatal.ok()) {
+      server->reset();
       keeper.reset();
       if (!keys::LogFollower::IsHistoryRefused(fatal)) return fail(fatal);
       // There is no database to name to accept-history once this process has ended.
       return Report({kExitConfig, absl::StrCat(std::string(fatal.message()), "; under latchkeyd dev, remove ",
                                                service_options.state_dir, "/position instead")});
     }
-    if (!announced && (*service)->ready()) {
-      PrintWelcome((*service)->address(), data.path);
+    if (!announced && (*server)->ready()) {
+      PrintWelcome((*server)->address(), data.path);
       announced = true;
     }
   }
-  (*service)->Drain(absl::Seconds(options.service.drain_seconds));
-  service->reset();
+  (*server)->Drain(absl::Seconds(options.service.drain_seconds));
+  server->reset();
   keeper.reset();
   data.postgres.reset();
   return kExitOk;

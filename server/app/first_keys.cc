@@ -4,7 +4,7 @@
 
 #include "server/app/files.h"
 #include "server/app/key_ring_file.h"
-#include "server/app/service.h"
+#include "server/app/server.h"
 #include "server/base/errors.h"
 
 namespace latchkey::app {
@@ -16,7 +16,7 @@ absl::Status MakeFirstKeys(const std::string& connection_string, const keys::Key
   if (absl::Status checked = CheckKeyRing(*store, ring); !checked.ok()) return checked;
   keys::HashPool hashes(HashPoolOptions(options), clock);
   const keys::KeyMinter minter(ring, hashes);
-  keys::Bootstrapper bootstrapper(*store, minter, ServerName());
+  keys::Bootstrap bootstrapper(*store, minter, ServerName());
 
   std::vector<keys::FirstKey> first;
   for (const FirstKeyFile& key : keys) first.push_back(key.key);

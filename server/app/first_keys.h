@@ -5,7 +5,7 @@
 
 #include "absl/status/status.h"
 #include "server/app/options.h"
-#include "server/keys/admin/bootstrapper.h"
+#include "server/keys/admin/bootstrap.h"
 #include "server/keys/crypto/key_ring.h"
 
 namespace latchkey::app {

@@ -7,7 +7,7 @@
 #include "server/app/files.h"
 #include "server/app/first_keys.h"
 #include "server/app/key_ring_file.h"
-#include "server/app/service.h"
+#include "server/app/server.h"
 #include "server/storage/postgres/migrations.h"
 
 namespace latchkey::app {

@@ -10,7 +10,7 @@
 #include "server/app/database_url.h"
 #include "server/app/exit_error.h"
 #include "server/app/next_settings.h"
-#include "server/app/service.h"
+#include "server/app/server.h"
 #include "server/app/state_directory.h"
 #include "server/base/log.h"
 #include "server/model/change_codec.h"
@@ -74,7 +74,7 @@ int RunAcceptHistory(const AcceptHistoryOptions& options) {
   std::printf("the database ends at:   %s\n", Described(**head).c_str());
 
   const keys::LogPosition accepted{(*head)->rev, (*head)->chain};
-  if (absl::Status kept = state->Keep(accepted); !kept.ok()) return Fail(kept);
+  if (absl::Status kept = state->Save(accepted); !kept.ok()) return Fail(kept);
   log::Warning("history accepted", {{"state_dir", state->path()},
                                     {"was", had},
                                     {"is", app::Described(accepted)},

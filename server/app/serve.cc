@@ -5,7 +5,7 @@
 #include "server/app/exit_error.h"
 #include "server/app/key_ring_file.h"
 #include "server/app/listen_address.h"
-#include "server/app/service.h"
+#include "server/app/server.h"
 #include "server/app/signals.h"
 #include "server/base/log.h"
 
@@ -22,30 +22,30 @@ int RunServe(const ServeOptions& options) {
   if (!url.ok()) return fail(url.status());
 
   BlockStopSignals();
-  absl::StatusOr<std::unique_ptr<Service>> service =
-      Service::Start(options.service, *std::move(ring), *url, options.migrate);
-  if (!service.ok()) return fail(service.status());
-  log::Info("listening", {{"address", (*service)->address()}});
+  absl::StatusOr<std::unique_ptr<Server>> server =
+      Server::Start(options.service, *std::move(ring), *url, options.migrate);
+  if (!server.ok()) return fail(server.status());
+  log::Info("listening", {{"address", (*server)->address()}});
   if (options.service.state_dir.empty()) {
     log::Warning(
         "no --state-dir: a database that is replaced or loses changes while this server is down will not be noticed");
   }
   bool announced = false;
   while (!WaitForStop(absl::Milliseconds(50))) {
-    (*service)->Tick();
-    if (const absl::Status fatal = (*service)->fatal(); !fatal.ok()) {
-      service->reset();
+    (*server)->UpdateHealth();
+    if (const absl::Status fatal = (*server)->fatal(); !fatal.ok()) {
+      server->reset();
       return fail(fatal);
     }
-    if (!announced && (*service)->ready()) {
-      std::printf("latchkey ready on %s\n", (*service)->address().c_str());
+    if (!announced && (*server)->ready()) {
+      std::printf("latchkey ready on %s\n", (*server)->address().c_str());
       std::fflush(stdout);
-      log::Info("ready", {{"address", (*service)->address()}});
+      log::Info("ready", {{"address", (*server)->address()}});
       announced = true;
     }
   }
   log::Info("stopping");
-  (*service)->Drain(absl::Seconds(options.service.drain_seconds));
+  (*server)->Drain(absl::Seconds(options.service.drain_seconds));
   log::Info("stopped");
   return kExitOk;
 }

@@ -64,7 +64,7 @@ absl::StatusOr<std::optional<keys::LogPosition>> StateDirectory::Read() const {
   return position;
 }
 
-absl::Status StateDirectory::Keep(const keys::LogPosition& position) {
+absl::Status StateDirectory::Save(const keys::LogPosition& position) {
   if (position.chain.empty() || (position.rev == kept_.rev && position.chain == kept_.chain)) return absl::OkStatus();
   const absl::Status written = WriteSecretFile(file(), core::Secret(Written(position)), /*replace=*/true);
   if (written.ok()) kept_ = position;

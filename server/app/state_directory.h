@@ -18,11 +18,11 @@ class StateDirectory {
   static absl::StatusOr<StateDirectory> Open(const std::string& path);
 
   // The newest row that was applied; nullopt if nothing was kept yet. FAILED_PRECONDITION with one clear line if there
-  // is a file that Keep did not write.
+  // is a file that Save did not write.
   absl::StatusOr<std::optional<keys::LogPosition>> Read() const;
   // Replaces it, as a whole or not at all, and durably. Does nothing for the position that was kept last, and
   // for the one before the first load.
-  absl::Status Keep(const keys::LogPosition& position);
+  absl::Status Save(const keys::LogPosition& position);
 
   const std::string& path() const { return path_; }
   std::string file() const { return path_ + "/position"; }

@@ -135,7 +135,7 @@ struct Replica {
 };
 
 // What a renewal writes.
-struct Beat {
+struct Heartbeat {
   std::string replica;
   int64_t applied_revision = 0;
   int64_t acknowledged_revision = 0;
@@ -203,14 +203,14 @@ class KeyStore {
   // OUTCOME_UNKNOWN if the commit may not be replicated as the operator asked. Never repeated: whatever goes wrong is
   // an error, and a broken connection is DATABASE_UNAVAILABLE whether or not the beat was written. Nothing is written
   // on a standby.
-  virtual absl::StatusOr<LogPage> RenewLease(const Beat& beat, int64_t cursor, int limit) = 0;
+  virtual absl::StatusOr<LogPage> RenewLease(const Heartbeat& beat, int64_t cursor, int limit) = 0;
   // All rows, by id.
   virtual absl::StatusOr<std::vector<Replica>> ReadReplicas() = 0;
   // The settings as of now; mutations of them go through Commit.
   virtual absl::StatusOr<keys::Settings> ReadSettings() = 0;
 
   // --- Beside the log: never fights for a key's row. ---
-  // Keeps each proof unless its version is gone; replaces one of another generation, leaves one of its own. Of two for
+  // Keeps each proof unless its version is gone; replaces one of another ring_id, leaves one of its own. Of two for
   // one version the later counts; empty ones are passed over. Sorted by kid by the store.
   virtual absl::Status PutProofs(std::vector<keys::KeyProof> proofs) = 0;
   // Adds the uses and the reports, all in one transaction, a report only if its (reporter, request_id) is new. Uses of

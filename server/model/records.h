@@ -18,13 +18,13 @@ namespace latchkey::keys {
 // "Never" for the times below: an end that does not come.
 inline absl::Time Never() { return absl::InfiniteFuture(); }
 
-// 128 bits of HMAC-SHA-256(K_proof[generation], "lk1|proof|" kid "|" secret): identity of a key string under a secret
+// 128 bits of HMAC-SHA-256(K_proof[ring_id], "lk1|proof|" kid "|" secret): identity of a key string under a secret
 // that only the key ring holds, never its permission.
 struct Proof {
-  char generation = 0;  // Key ring id of K_proof: one base62 digit; 0 = no proof.
+  char ring_id = 0;  // Key ring id of K_proof: one base62 digit; 0 = no proof.
   std::array<char, 16> digest{};
 
-  explicit operator bool() const { return generation != 0; }
+  explicit operator bool() const { return ring_id != 0; }
   friend bool operator==(const Proof&, const Proof&) = default;
 };
 

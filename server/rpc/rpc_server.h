@@ -8,15 +8,15 @@
 #include "absl/time/time.h"
 #include "server/base/clock.h"
 #include "server/keys/admin/key_registry.h"
-#include "server/keys/admin/organization_registry.h"
-#include "server/keys/admin/role_registry.h"
+#include "server/keys/admin/organizations.h"
+#include "server/keys/admin/roles.h"
 #include "server/keys/crypto/key_ring.h"
 #include "server/keys/replication/key_index.h"
 #include "server/keys/replication/log_follower.h"
 #include "server/keys/replication/revocation_waiter.h"
 #include "server/keys/replication/watch_hub.h"
 #include "server/keys/verify/key_verifier.h"
-#include "server/keys/verify/use_counter.h"
+#include "server/keys/verify/usage_counter.h"
 #include "server/rpc/serving_state.h"
 
 namespace latchkey::rpc {
@@ -37,14 +37,14 @@ class RpcServer {
   // What it serves; all outlive the server.
   struct Domain {
     keys::KeyRegistry& keys;
-    keys::OrganizationRegistry& organizations;
-    keys::RoleRegistry& roles;
+    keys::Organizations& organizations;
+    keys::Roles& roles;
     keys::KeyVerifier& verifier;
     const keys::KeyRing& ring;
     keys::KeyIndex& index;
     keys::LogFollower& follower;
     keys::WatchHub& hub;
-    keys::UseCounter& uses;
+    keys::UsageCounter& uses;
     keys::RevocationWaiter& revocations;
     const base::Clock& clock;
     ServingState& serving;

@@ -34,8 +34,8 @@ TEST(StateDirectory, KeepsAPositionForTheNextStart) {
     ASSERT_THAT(state, IsOk());
     ASSERT_THAT(state->Read(), IsOk());
     EXPECT_FALSE((*state->Read()).has_value());
-    ASSERT_THAT(state->Keep(Position(12)), IsOk());
-    ASSERT_THAT(state->Keep(Position(13)), IsOk());
+    ASSERT_THAT(state->Save(Position(12)), IsOk());
+    ASSERT_THAT(state->Save(Position(13)), IsOk());
   }
   const absl::StatusOr<StateDirectory> state = StateDirectory::Open(directory.Child("state"));
   ASSERT_THAT(state, IsOk());
@@ -54,15 +54,15 @@ TEST(StateDirectory, NothingIsKeptBeforeTheFirstLoadAndAnUnchangedPositionIsNotW
   const TempDirectory directory;
   absl::StatusOr<StateDirectory> state = StateDirectory::Open(directory.Child("state"));
   ASSERT_THAT(state, IsOk());
-  ASSERT_THAT(state->Keep({}), IsOk());
+  ASSERT_THAT(state->Save({}), IsOk());
   EXPECT_FALSE((*state->Read()).has_value());
-  ASSERT_THAT(state->Keep(Position(1)), IsOk());
+  ASSERT_THAT(state->Save(Position(1)), IsOk());
   ASSERT_EQ(remove(state->file().c_str()), 0);
-  ASSERT_THAT(state->Keep(Position(1)), IsOk());
+  ASSERT_THAT(state->Save(Position(1)), IsOk());
   EXPECT_FALSE((*state->Read()).has_value());
   keys::LogPosition rewritten = Position(1);
   rewritten.chain[0] = 'x';
-  ASSERT_THAT(state->Keep(rewritten), IsOk());
+  ASSERT_THAT(state->Save(rewritten), IsOk());
   EXPECT_TRUE((*state->Read()).has_value()) << "the same revision of another history is another position";
 }
 

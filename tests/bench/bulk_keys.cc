@@ -4,7 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/core/key_format.h"
 #include "client/core/secret.h"
-#include "server/keys/crypto/hashing.h"
+#include "server/keys/crypto/phc_hash.h"
 #include "server/model/change_codec.h"
 #include "server/model/records.h"
 #include "tests/bench/sql.h"
@@ -85,7 +85,7 @@ BulkKeys CopyKeys(const std::string& connection_string, const keys::KeyRing& rin
     if (i == proven) return false;
     const core::KeyParts parts = *core::ParseKeyString(keys.proven[i++]);
     const keys::Proof proof = ring.ProofOf(parts);
-    line = absl::StrCat(std::string(parts.kid), "\t1\t", std::string(1, proof.generation), "\t",
+    line = absl::StrCat(std::string(parts.kid), "\t1\t", std::string(1, proof.ring_id), "\t",
                         Hex(std::string(proof.digest.data(), proof.digest.size())), "\n");
     return true;
   });

@@ -15,7 +15,7 @@
 #include "server/keys/crypto/key_ring.h"
 #include "server/keys/replication/key_index.h"
 #include "server/keys/verify/key_verifier.h"
-#include "server/keys/verify/prover.h"
+#include "server/keys/verify/secret_checker.h"
 #include "server/model/built_in_roles.h"
 #include "tests/support/memory_store/memory_key_store.h"
 
@@ -28,7 +28,7 @@ constexpr size_t kGarbage = 1024;
 class World {
  public:
   explicit World(int64_t count) {
-    keys::KeyIndex::Load load(index);
+    keys::KeyIndex::SnapshotLoader load(index);
     load.Begin({1, std::string(32, 'c')}, count);
     load.Add(keys::OrganizationRecord{.id = "acme", .display_name = "Acme"});
     for (int64_t i = 0; i < count; ++i) {
@@ -56,8 +56,8 @@ class World {
   keys::KeyIndex index;
   storage::MemoryKeyStore store{[] { return absl::FromUnixSeconds(1'700'000'000); }};
   keys::HashPool hashes{{.workers = 1, .profile = keys::RandomKeyProfile()}, clock};
-  keys::Prover prover{store, index, ring, hashes, clock, {}};
-  keys::KeyVerifier verifier{index, ring, prover, clock};
+  keys::SecretChecker checker{store, index, ring, hashes, clock, {}};
+  keys::KeyVerifier verifier{index, ring, checker, clock};
 };
 
 World& Hot() {

@@ -119,9 +119,9 @@ TEST_F(RpcServerTest, BatchAnswersEachQuestionInOrderWhateverItsNeighbours) {
 }
 
 TEST_F(RpcServerTest, CallThatWouldWaitTooLongForAHashIsRefusedAtOnceWithARetryTime) {
-  keys::Prover prover(service_.store, service_.index, service_.ring, service_.hashes, service_.clock,
-                      {.patience = absl::ZeroDuration(), .shared = false});
-  keys::KeyVerifier verifier(service_.index, service_.ring, prover, service_.clock);
+  keys::SecretChecker checker(service_.store, service_.index, service_.ring, service_.hashes, service_.clock,
+                              {.patience = absl::ZeroDuration(), .shared = false});
+  keys::KeyVerifier verifier(service_.index, service_.ring, checker, service_.clock);
   RpcServer impatient(Domain(verifier), {.listen = "127.0.0.1:0"});
   const absl::StatusOr<int> port = impatient.Start();
   ASSERT_TRUE(port.ok()) << port.status();

@@ -58,8 +58,8 @@ EDITS = {
     ],
     "server/keys/verify/key_verifier.cc": [
         (
-            "  const KeyIndex::Reading& reading = pin.reading();\n",
-            "  const KeyIndex::Reading& reading = pin.reading();\n"
+            "  const KeyIndex::Snapshot& snapshot = pin.snapshot();\n",
+            "  const KeyIndex::Snapshot& snapshot = pin.snapshot();\n"
             f"  const base::BootTime early = clock_.BootNow();\n  {P}\n",
         ),
         (
@@ -68,10 +68,10 @@ EDITS = {
         ),
         (
             "      const absl::Time purge_at = key->purge_at();\n      const base::BootTime now = clock_.BootNow();\n"
-            "      if (now >= reading.lease_until) return errors::LeaseExpired();\n",
+            "      if (now >= snapshot.lease_until) return errors::LeaseExpired();\n",
             "      const absl::Time purge_at = key->purge_at();\n"
             f"      {P}\n"
-            "      const base::BootTime lease = %s ? index_.Read().lease_until : reading.lease_until;\n"
+            "      const base::BootTime lease = %s ? index_.Read().lease_until : snapshot.lease_until;\n"
             "      const base::BootTime now = %s ? early : clock_.BootNow();\n"
             "      if (now >= lease) return errors::LeaseExpired();\n"
             % (on("kServerLeaseLoadedLate"), on("kServerClockReadBeforeThePause")),

@@ -43,8 +43,8 @@ Server::Server(World& world, storage::KeyStore& database, const keys::KeyRing& r
       ring_(ring),
       follower_(store_, index_, hub_, clock_,
                 {.replica = absl::StrCat("s", number), .page = page, .catch_up_pause = absl::ZeroDuration()}),
-      prover_(store_, index_, ring, NoHashes(), clock_, {.workers = 1}),
-      verifier_(index_, ring, prover_, clock_) {}
+      checker_(store_, index_, ring, NoHashes(), clock_, {.workers = 1}),
+      verifier_(index_, ring, checker_, clock_) {}
 
 void Server::Run() {
   world_.In(world_.Uniform(0, kPoll), [this] {
@@ -143,11 +143,11 @@ void Server::Session::Ping(core::BootTime sent_at, const core::RevisionToken& ac
   if (watch_ == nullptr || closed_) return;
   // Position and reading first: what they cover is queued by now.
   const core::RevisionToken position = server_.hub_.position();
-  const keys::KeyIndex::Reading reading = server_.index_.Read();
+  const keys::KeyIndex::Snapshot snapshot = server_.index_.Read();
   watch_->Acknowledge(acknowledged.revision);
   Drain();
   if (closed_) return;
-  const absl::Duration remaining = reading.lease_until - server_.clock_.BootNow();
+  const absl::Duration remaining = snapshot.lease_until - server_.clock_.BootNow();
   Send([this, sent_at, position, remaining] { client_.cache().Pong(stream_, sent_at, position, remaining); });
 }
 

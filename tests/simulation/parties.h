@@ -11,7 +11,7 @@
 #include "server/keys/replication/log_follower.h"
 #include "server/keys/replication/watch_hub.h"
 #include "server/keys/verify/key_verifier.h"
-#include "server/keys/verify/prover.h"
+#include "server/keys/verify/secret_checker.h"
 #include "tests/simulation/remote_store.h"
 #include "tests/simulation/schedule.h"
 #include "tests/simulation/world.h"
@@ -78,7 +78,7 @@ class Server {
   keys::KeyIndex index_;
   keys::WatchHub hub_;
   keys::LogFollower follower_;
-  keys::Prover prover_;
+  keys::SecretChecker checker_;
   keys::KeyVerifier verifier_;
   bool reading_ = false;
 };

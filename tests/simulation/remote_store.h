@@ -31,7 +31,7 @@ class RemoteStore final : public testing::ForwardingStore {
   absl::StatusOr<storage::LogPage> ReadLog(int64_t cursor, int limit) override {
     return Over<storage::LogPage>([&] { return Read(cursor, limit); });
   }
-  absl::StatusOr<storage::LogPage> RenewLease(const storage::Beat& beat, int64_t cursor, int limit) override {
+  absl::StatusOr<storage::LogPage> RenewLease(const storage::Heartbeat& beat, int64_t cursor, int limit) override {
     return Over<storage::LogPage>([&]() -> absl::StatusOr<storage::LogPage> {
       // A copy of the database that does not have this server's row.
       if (lagging()) return errors::ReplicaForgotten();

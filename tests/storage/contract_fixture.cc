@@ -228,7 +228,7 @@ keys::NewSecret Secret(int32_t version) {
 
 keys::Proof ProofOf(int32_t version, char generation) {
   keys::Proof proof;
-  proof.generation = generation;
+  proof.ring_id = generation;
   for (size_t i = 0; i < proof.digest.size(); ++i) proof.digest[i] = static_cast<char>(i * 16);  // Zero and high bits.
   proof.digest[1] = static_cast<char>(version);
   proof.digest[2] = generation;

@@ -41,7 +41,7 @@ int ExitCode(int wait_status) {
 ChildProcess::ChildProcess(Options options) {
   int output[2], error[2];
   Check(pipe2(output, O_CLOEXEC) == 0 && pipe2(error, O_CLOEXEC) == 0, "pipe2");
-  app::KeptProcess::Command command;
+  app::ChildProcess::Command command;
   command.arguments = std::move(options.arguments);
   command.environment = std::move(options.environment);
   for (const char* name : {"PATH", "HOME", "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS"}) {
@@ -52,8 +52,8 @@ ChildProcess::ChildProcess(Options options) {
   command.output = output[1];
   command.error = error[1];
   const int input = command.input;
-  absl::StatusOr<std::unique_ptr<app::KeptProcess>> started = app::KeptProcess::Start(std::move(command));
-  Check(started.ok(), "KeptProcess::Start");
+  absl::StatusOr<std::unique_ptr<app::ChildProcess>> started = app::ChildProcess::Start(std::move(command));
+  Check(started.ok(), "ChildProcess::Start");
   process_ = *std::move(started);
   for (const int ours : {input, output[1], error[1]}) close(ours);
   output_reader_ = std::thread([this, from = output[0]] { ReadAll(from, output_, output_ended_); });

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "server/app/dev/kept_process.h"
+#include "server/app/dev/child_process.h"
 
 namespace latchkey::testing {
 
@@ -61,7 +61,7 @@ class ChildProcess {
   size_t read_ = 0;  // How much of output_ ReadLine has returned.
   bool output_ended_ = false;
   bool error_ended_ = false;
-  std::unique_ptr<app::KeptProcess> process_;
+  std::unique_ptr<app::ChildProcess> process_;
   std::thread output_reader_;
   std::thread error_reader_;
 };

@@ -31,7 +31,7 @@ class ForwardingStore : public storage::KeyStore {
     return behind_.EnterReplica(replica, doorbell);
   }
   absl::Status LeaveReplica(const std::string& replica) override { return behind_.LeaveReplica(replica); }
-  absl::StatusOr<storage::LogPage> RenewLease(const storage::Beat& beat, int64_t cursor, int limit) override {
+  absl::StatusOr<storage::LogPage> RenewLease(const storage::Heartbeat& beat, int64_t cursor, int limit) override {
     return behind_.RenewLease(beat, cursor, limit);
   }
   absl::StatusOr<std::vector<storage::Replica>> ReadReplicas() override { return behind_.ReadReplicas(); }

@@ -5,14 +5,14 @@
 #include <functional>
 #include <string>
 
-#include "server/keys/admin/bootstrapper.h"
+#include "server/keys/admin/bootstrap.h"
 #include "server/keys/admin/key_registry.h"
-#include "server/keys/admin/organization_registry.h"
-#include "server/keys/admin/role_registry.h"
+#include "server/keys/admin/organizations.h"
+#include "server/keys/admin/roles.h"
 #include "server/keys/replication/watch_hub.h"
 #include "server/keys/verify/key_verifier.h"
-#include "server/keys/verify/prover.h"
-#include "server/keys/verify/use_counter.h"
+#include "server/keys/verify/secret_checker.h"
+#include "server/keys/verify/usage_counter.h"
 #include "server/model/built_in_roles.h"
 #include "server/model/change_codec.h"
 #include "tests/support/fake_clock.h"
@@ -28,7 +28,7 @@ class MemoryService {
   enum class Proofs { kShared, kMemory };
   explicit MemoryService(Proofs proofs = Proofs::kShared) : proofs_(proofs) {
     EXPECT_TRUE(follower.Renew().ok());
-    keys::Bootstrapper bootstrapper(store, minter, "test");
+    keys::Bootstrap bootstrapper(store, minter, "test");
     const auto keep = [this](const std::vector<keys::MintedKey>& minted) {
       system_owner = PrincipalOf("system", minted[0].kid, keys::kOwnerRole);
       acme_owner = PrincipalOf("acme", minted[1].kid, keys::kOwnerRole);
@@ -150,12 +150,12 @@ class MemoryService {
   keys::LogFollower follower{store, index, hub, clock, {}};
   keys::HashPool hashes{{.workers = 1, .profile = keys::RandomKeyProfile()}, clock};
   keys::KeyMinter minter{ring, hashes, proofs_ == Proofs::kShared};
-  keys::Prover prover{store, index, ring, hashes, clock, {.shared = proofs_ == Proofs::kShared}};
-  keys::UseCounter uses{store, {}};
-  keys::KeyVerifier verifier{index, ring, prover, clock, &uses};
+  keys::SecretChecker checker{store, index, ring, hashes, clock, {.shared = proofs_ == Proofs::kShared}};
+  keys::UsageCounter uses{store, {}};
+  keys::KeyVerifier verifier{index, ring, checker, clock, &uses};
   keys::KeyRegistry registry{store, index, follower, minter, clock, {}};
-  keys::OrganizationRegistry organizations{store, follower, "test"};
-  keys::RoleRegistry roles{store};
+  keys::Organizations organizations{store, follower, "test"};
+  keys::Roles roles{store};
   keys::Principal system_owner;
   keys::Principal acme_owner;
   core::Secret system_owner_string;

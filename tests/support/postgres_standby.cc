@@ -45,7 +45,7 @@ PostgresStandby::PostgresStandby(std::string primary)
     perror("postgres");
     abort();
   }
-  user_ = app::KeptProcess::User{entry->pw_uid, entry->pw_gid};
+  user_ = app::ChildProcess::User{entry->pw_uid, entry->pw_gid};
 }
 
 PostgresStandby::~PostgresStandby() {
@@ -68,8 +68,8 @@ absl::StatusOr<std::unique_ptr<PostgresStandby>> PostgresStandby::Start(const st
   return standby;
 }
 
-app::KeptProcess::Command PostgresStandby::Command(std::vector<std::string> arguments) const {
-  app::KeptProcess::Command command;
+app::ChildProcess::Command PostgresStandby::Command(std::vector<std::string> arguments) const {
+  app::ChildProcess::Command command;
   command.arguments = std::move(arguments);
   command.environment = {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "TZ=UTC"};
   command.run_as = user_;
@@ -80,11 +80,11 @@ app::KeptProcess::Command PostgresStandby::Command(std::vector<std::string> argu
 absl::Status PostgresStandby::Copy() {
   const int log = open(absl::StrCat(directory_, "/log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   const std::string socket = SocketOf(primary_);
-  app::KeptProcess::Command command = Command(
+  app::ChildProcess::Command command = Command(
       {absl::StrCat(kPrograms, "pg_basebackup"), "-D", directory_ + "/data", "-h", socket.substr(0, socket.rfind('/')),
        "-p", socket.substr(socket.rfind('.') + 1), "-U", "latchkey", "-w", "-X", "stream", "-c", "fast", "--no-sync"});
   command.output = command.error = log;
-  absl::StatusOr<std::unique_ptr<app::KeptProcess>> copy = app::KeptProcess::Start(std::move(command));
+  absl::StatusOr<std::unique_ptr<app::ChildProcess>> copy = app::ChildProcess::Start(std::move(command));
   close(log);
   if (!copy.ok()) return copy.status();
   if ((*copy)->WaitFor(kPatience) != 0) return absl::InternalError("pg_basebackup failed");
@@ -95,7 +95,7 @@ absl::Status PostgresStandby::Launch(int port) {
   const std::string data = directory_ + "/data";
   std::ofstream(data + "/standby.signal").close();
   const int log = open(absl::StrCat(directory_, "/log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-  app::KeptProcess::Command command = Command(
+  app::ChildProcess::Command command = Command(
       {absl::StrCat(kPrograms, "postgres"), "-D", data, "-c", "listen_addresses=", "-c",
        absl::StrCat("unix_socket_directories=", directory_), "-c", "unix_socket_permissions=0700", "-c", "port=5432",
        "-c", "logging_collector=off", "-c", "hot_standby=on", "-c", "wal_retrieve_retry_interval=100ms", "-c",
@@ -103,7 +103,7 @@ absl::Status PostgresStandby::Launch(int port) {
                     " user=latchkey sslmode=disable gssencmode=disable")});
   command.output = command.error = log;
   command.death_signal = SIGQUIT;
-  absl::StatusOr<std::unique_ptr<app::KeptProcess>> process = app::KeptProcess::Start(std::move(command));
+  absl::StatusOr<std::unique_ptr<app::ChildProcess>> process = app::ChildProcess::Start(std::move(command));
   close(log);
   if (!process.ok()) return process.status();
   process_ = *std::move(process);

@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "server/app/dev/kept_process.h"
+#include "server/app/dev/child_process.h"
 
 namespace latchkey::testing {
 
@@ -39,13 +39,13 @@ class PostgresStandby {
   explicit PostgresStandby(std::string primary);
   absl::Status Copy();
   absl::Status Launch(int port);
-  app::KeptProcess::Command Command(std::vector<std::string> arguments) const;
+  app::ChildProcess::Command Command(std::vector<std::string> arguments) const;
   std::string Log() const;
 
   const std::string primary_;
   std::string directory_;
-  std::optional<app::KeptProcess::User> user_;
-  std::unique_ptr<app::KeptProcess> process_;
+  std::optional<app::ChildProcess::User> user_;
+  std::unique_ptr<app::ChildProcess> process_;
 };
 
 }  // namespace latchkey::testing

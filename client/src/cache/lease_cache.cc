@@ -75,13 +75,13 @@ bool IsNegative(core::Decision decision) {
 }
 
 core::Decision JudgeStanding(const IdentityBlock& block, const VerifyParams& params) {
-  core::Standing standing;
-  standing.permissions = &block.role->permissions;
+  core::KeyStatus key_status;
+  key_status.permissions = &block.role->permissions;
   if (block.has_cidrs) {
     if (block.cidrs->empty()) return core::Decision::kClientNotAllowed;
-    standing.allowed_cidrs = *block.cidrs;
+    key_status.allowed_cidrs = *block.cidrs;
   }
-  return core::Judge(standing, {.permissions = &params.required_permissions, .client_ip = params.client_ip});
+  return core::Judge(key_status, {.permissions = &params.required_permissions, .client_ip = params.client_ip});
 }
 
 }  // namespace
@@ -220,7 +220,7 @@ std::optional<LeaseCache::Hit> LeaseCache::Learn(const Question& question, const
                                                  const VerifyParams& params) {
   State& state = *state_;
   const core::BootTime believed_until = question.asked_at + Within(fact.lease_remaining, kLongestLease);
-  const bool standing = IsStanding(fact.decision) && !fact.identity.empty();
+  const bool key_status = IsStanding(fact.decision) && !fact.identity.empty();
   {
     const std::lock_guard lock(state.mutex);
     // Late or not, a denial is a reason to ask again before the next time.
@@ -228,7 +228,7 @@ std::optional<LeaseCache::Hit> LeaseCache::Learn(const Question& question, const
     if (state.IsCovered(question, fact)) return std::nullopt;
     if (state.clock.BootNow() >= believed_until) return std::nullopt;
     if (state.MayBeStored(question, fact)) {
-      if (standing) {
+      if (key_status) {
         state.Store(question, fact, believed_until);
       } else if (IsNegative(fact.decision)) {
         state.negatives.Put(question.digest, question.kid, fact.decision, fact.identity, fact.revision,
@@ -237,14 +237,14 @@ std::optional<LeaseCache::Hit> LeaseCache::Learn(const Question& question, const
     }
   }
   Hit hit{.decision = fact.decision, .identity = fact.identity};
-  if (standing) {
+  if (key_status) {
     hit.decision = JudgeStanding(*IdentityRefs::BlockOf(fact.identity), params);
   } else if (fact.decision == core::Decision::kAllowed) {
     hit.decision = core::Decision::kUnspecified;  // Allowed, but nobody: what it may do cannot be judged.
   }
   const core::BootTime now = state.clock.BootNow();  // Last.
   if (now >= believed_until) return std::nullopt;
-  if (standing && fact.expires_in != absl::InfiniteDuration() && now - question.asked_at >= fact.expires_in) {
+  if (key_status && fact.expires_in != absl::InfiniteDuration() && now - question.asked_at >= fact.expires_in) {
     hit.decision = core::Decision::kExpired;
   }
   return hit;

@@ -130,13 +130,13 @@ absl::Status EmbeddedPostgres::ChooseUser() {
   return absl::OkStatus();
 }
 
-KeptProcess::Command EmbeddedPostgres::Command(std::vector<std::string> arguments, int directory) const {
-  KeptProcess::Command command;
+ChildProcess::Command EmbeddedPostgres::Command(std::vector<std::string> arguments, int directory) const {
+  ChildProcess::Command command;
   command.arguments = std::move(arguments);
   command.environment = {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "TZ=UTC"};
   command.extra = directory;
   command.file_mask = 077;
-  if (geteuid() == 0) command.run_as = KeptProcess::User{uid_, gid_};
+  if (geteuid() == 0) command.run_as = ChildProcess::User{uid_, gid_};
   return command;
 }
 
@@ -160,7 +160,7 @@ absl::Status EmbeddedPostgres::MakeData() {
   if (!opened.ok()) return opened.status();
 
   const int output = memfd_create("initdb", MFD_CLOEXEC);
-  KeptProcess::Command command =
+  ChildProcess::Command command =
       Command({absl::StrCat(kPrograms, "/initdb"), "-D", kDataAsSeenByChild, "--locale=C.UTF-8", "--encoding=UTF8",
                "--auth-local=peer", "--auth-host=reject", "-U", "latchkey"},
               *opened);
@@ -168,7 +168,7 @@ absl::Status EmbeddedPostgres::MakeData() {
   command.output = output;
   command.error = output;
   absl::Status made;
-  if (absl::StatusOr<std::unique_ptr<KeptProcess>> initdb = KeptProcess::Start(std::move(command)); !initdb.ok()) {
+  if (absl::StatusOr<std::unique_ptr<ChildProcess>> initdb = ChildProcess::Start(std::move(command)); !initdb.ok()) {
     made = initdb.status();
   } else {
     const std::optional<int> status = (*initdb)->WaitFor(absl::Minutes(10));
@@ -270,7 +270,7 @@ absl::Status EmbeddedPostgres::Launch() {
   }
   const off_t log_start = lseek(log, 0, SEEK_END);
   // On the command line, because it wins over every file.
-  KeptProcess::Command command =
+  ChildProcess::Command command =
       Command({absl::StrCat(kPrograms, "/postgres"), "-D", kDataAsSeenByChild, "-c", "listen_addresses=", "-c",
                absl::StrCat("unix_socket_directories=", socket_directory_), "-c", "unix_socket_permissions=0700", "-c",
                "port=5432", "-c", "logging_collector=off"},
@@ -278,7 +278,7 @@ absl::Status EmbeddedPostgres::Launch() {
   command.output = log;
   command.error = log;
   command.death_signal = SIGINT;
-  absl::StatusOr<std::unique_ptr<KeptProcess>> process = KeptProcess::Start(std::move(command));
+  absl::StatusOr<std::unique_ptr<ChildProcess>> process = ChildProcess::Start(std::move(command));
   absl::Status started = process.status();
   if (started.ok()) {
     process_ = *std::move(process);

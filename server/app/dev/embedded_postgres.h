@@ -9,7 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "server/app/dev/kept_process.h"
+#include "server/app/dev/child_process.h"
 
 namespace latchkey::app {
 
@@ -70,7 +70,7 @@ class EmbeddedPostgres {
   void StopLeftovers();
   void Stop();
 
-  KeptProcess::Command Command(std::vector<std::string> arguments, int directory) const;
+  ChildProcess::Command Command(std::vector<std::string> arguments, int directory) const;
 
   Options options_;
   std::string socket_directory_;
@@ -78,7 +78,7 @@ class EmbeddedPostgres {
   uid_t uid_ = 0;
   gid_t gid_ = 0;
   int directory_ = -1;  // The data directory, open.
-  std::unique_ptr<KeptProcess> process_;
+  std::unique_ptr<ChildProcess> process_;
 };
 
 }  // namespace latchkey::app

@@ -95,8 +95,8 @@ absl::StatusOr<storage::Committed> KeyRegistry::Commit(const LockPlan& plan, sto
   return committed;
 }
 
-absl::StatusOr<Stamped<KeyRecord>> KeyRegistry::CommitKey(LockPlan plan, storage::KeyStore::Decide decide,
-                                                          const bool& start_over, KeyRecord& key) {
+absl::StatusOr<WithRevision<KeyRecord>> KeyRegistry::CommitKey(LockPlan plan, storage::KeyStore::Decide decide,
+                                                               const bool& start_over, KeyRecord& key) {
   absl::StatusOr<storage::Committed> committed = Commit(plan, decide);
   if (start_over) {
     // It has become an owner since it was looked at: two owners must not lower each other at once.
@@ -107,12 +107,12 @@ absl::StatusOr<Stamped<KeyRecord>> KeyRegistry::CommitKey(LockPlan plan, storage
   if (!committed->rows.empty()) {
     const LogRow& row = committed->rows.back();
     key.revision = row.rev;
-    return Stamped<KeyRecord>{std::move(key), core::RevisionToken::Of(row.rev, row.chain)};
+    return WithRevision<KeyRecord>{std::move(key), core::RevisionToken::Of(row.rev, row.chain)};
   }
   // Nothing was to be changed: the state is as old as its revision.
   const absl::StatusOr<std::optional<std::string>> chain = store_.ReadChain(key.revision);
   if (!chain.ok()) return chain.status();
-  Stamped<KeyRecord> unchanged;
+  WithRevision<KeyRecord> unchanged;
   if (*chain) unchanged.revision = core::RevisionToken::Of(key.revision, **chain);
   unchanged.record = std::move(key);
   return unchanged;
@@ -205,7 +205,7 @@ absl::StatusOr<KeyPage> KeyRegistry::List(const Principal& caller, const storage
   return page;
 }
 
-absl::StatusOr<Stamped<KeyRecord>> KeyRegistry::Update(const Principal& caller, const KeyEdit& edit) {
+absl::StatusOr<WithRevision<KeyRecord>> KeyRegistry::Update(const Principal& caller, const KeyEdit& edit) {
   const std::string name = core::KeyNameOf(edit.organization, edit.kid);
   // The creator never changes, so it can be looked up before the locks that include it.
   const absl::StatusOr<KeyRecord> seen = Get(caller, edit.organization, edit.kid);
@@ -286,7 +286,7 @@ absl::StatusOr<Stamped<KeyRecord>> KeyRegistry::Update(const Principal& caller, 
   return CommitKey(plan, decide, start_over, key);
 }
 
-absl::StatusOr<Stamped<KeyRecord>> KeyRegistry::Delete(const Principal& caller, const KeyRemoval& removal) {
+absl::StatusOr<WithRevision<KeyRecord>> KeyRegistry::Delete(const Principal& caller, const KeyRemoval& removal) {
   const std::string name = core::KeyNameOf(removal.organization, removal.kid);
   // Looked at before it is locked: nobody may hold up another organization's keys.
   const absl::StatusOr<KeyRecord> seen = Get(caller, removal.organization, removal.kid);

@@ -17,7 +17,7 @@
 #include "server/model/key_store.h"
 #include "server/model/principal.h"
 #include "server/model/records.h"
-#include "server/model/stamped.h"
+#include "server/model/with_revision.h"
 
 namespace latchkey::keys {
 
@@ -94,10 +94,10 @@ class KeyRegistry {
   absl::StatusOr<KeyRecord> Get(const Principal& caller, const std::string& organization, const std::string& kid);
   absl::StatusOr<KeyPage> List(const Principal& caller, const storage::KeyQuery& query);
   // Errors beside those of Create: KEY_NOT_FOUND, KEY_DELETED, ETAG_MISMATCH, LAST_OWNER, DESCENDANTS_EXCEED_CREATOR.
-  absl::StatusOr<Stamped<KeyRecord>> Update(const Principal& caller, const KeyEdit& edit);
+  absl::StatusOr<WithRevision<KeyRecord>> Update(const Principal& caller, const KeyEdit& edit);
   // When it returns OK, this server answers REVOKED. Deleting a deleted key succeeds and may only strengthen the
   // reason.
-  absl::StatusOr<Stamped<KeyRecord>> Delete(const Principal& caller, const KeyRemoval& removal);
+  absl::StatusOr<WithRevision<KeyRecord>> Delete(const Principal& caller, const KeyRemoval& removal);
 
   // The state of a key at the database's time `now`, for output.
   enum class State { kActive, kExpired, kDeleted };
@@ -109,8 +109,8 @@ class KeyRegistry {
   absl::StatusOr<storage::Committed> Commit(const storage::LockPlan& plan, storage::KeyStore::Decide decide,
                                             const std::vector<KeyProof>& proofs = {});
   // Commits a change of `key`, which `decide` fills in; once more with the organization locked if it sets `start_over`.
-  absl::StatusOr<Stamped<KeyRecord>> CommitKey(storage::LockPlan plan, storage::KeyStore::Decide decide,
-                                               const bool& start_over, KeyRecord& key);
+  absl::StatusOr<WithRevision<KeyRecord>> CommitKey(storage::LockPlan plan, storage::KeyStore::Decide decide,
+                                                    const bool& start_over, KeyRecord& key);
   Audit AuditFor(const Principal& caller, const char* method, const std::string& request_id) const;
 
   storage::KeyStore& store_;

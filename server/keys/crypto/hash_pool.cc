@@ -41,7 +41,7 @@ void GiveBackArena(uint8_t* memory, size_t) {
 }
 
 // A server that may not do this still serves, only less smoothly under load.
-void BeNicer(int by) {
+void LowerPriority(int by) {
   if (by == 0) return;
   const id_t thread = static_cast<id_t>(gettid());
   setpriority(PRIO_PROCESS, thread, getpriority(PRIO_PROCESS, thread) + by);
@@ -59,9 +59,10 @@ struct HashPool::Job {
   std::condition_variable finished{};  // Its own: a shared one would wake every waiting thread for every hash.
 };
 
-HashPool::Ticket::Ticket(Ticket&& other) noexcept : pool_(std::exchange(other.pool_, nullptr)), lane_(other.lane_) {}
+HashPool::Ticket::Ticket(Ticket&& other) noexcept
+    : pool_(std::exchange(other.pool_, nullptr)), priority_(other.priority_) {}
 HashPool::Ticket::~Ticket() {
-  if (pool_ != nullptr) pool_->Release(lane_);
+  if (pool_ != nullptr) pool_->Release(priority_);
 }
 
 HashPool::HashPool(Options options, const base::Clock& clock) : options_(std::move(options)), clock_(clock) {
@@ -77,31 +78,31 @@ HashPool::~HashPool() {
   for (std::thread& worker : workers_) worker.join();
 }
 
-absl::StatusOr<HashPool::Ticket> HashPool::Admit(absl::Duration patience, Lane lane) {
+absl::StatusOr<HashPool::Ticket> HashPool::Admit(absl::Duration patience, Priority priority) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  const absl::Duration wait = cost_ * (Ahead(lane) / static_cast<double>(workers_.size()));
+  const absl::Duration wait = cost_ * (Ahead(priority) / static_cast<double>(workers_.size()));
   // The cost is learnt from hashes alone: one that a stopped process drew out must not keep an idle pool from trying.
   const bool idle = pending_[0] + pending_[1] == 0;
   const absl::Duration cost = idle ? std::min(cost_, kUsualCost) : cost_;
   if (wait + cost > patience) return errors::HashPoolFull(std::max(wait, absl::Milliseconds(10)));
-  ++pending_[static_cast<size_t>(lane)];
-  return Ticket(this, lane);
+  ++pending_[static_cast<size_t>(priority)];
+  return Ticket(this, priority);
 }
 
-int HashPool::Ahead(Lane lane) const {
+int HashPool::Ahead(Priority priority) const {
   const auto [first, slow] = pending_;
-  if (lane == Lane::kFirst) return first + std::min(slow, (passed_over_ + first) / kFirstInARow);
+  if (priority == Priority::kInteractive) return first + std::min(slow, (passed_over_ + first) / kFirstInARow);
   return slow + std::min(first, kFirstInARow * (slow + 1) - passed_over_);
 }
 
-void HashPool::Release(Lane lane) {
+void HashPool::Release(Priority priority) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  --pending_[static_cast<size_t>(lane)];
+  --pending_[static_cast<size_t>(priority)];
 }
 
-size_t HashPool::waiting(Lane lane) const {
+size_t HashPool::waiting(Priority priority) const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return queues_[static_cast<size_t>(lane)].size();
+  return queues_[static_cast<size_t>(priority)].size();
 }
 
 HashPool::Job* HashPool::Pick() {
@@ -122,7 +123,7 @@ absl::StatusOr<std::string> HashPool::Hash(const Ticket& ticket, const core::Sec
   const core::Secret salt = core::Secret::Random(kSaltBytes);
   PhcHash phc{options_.profile.memory_kib, options_.profile.passes, options_.profile.lanes, std::string(salt.Expose()),
               ""};
-  absl::StatusOr<std::string> hash = Compute(ticket.lane_, phc, kHashBytes, input);
+  absl::StatusOr<std::string> hash = Compute(ticket.priority_, phc, kHashBytes, input);
   if (!hash.ok()) return hash.status();
   phc.hash = *std::move(hash);
   return FormatPhc(phc);
@@ -131,18 +132,18 @@ absl::StatusOr<std::string> HashPool::Hash(const Ticket& ticket, const core::Sec
 absl::StatusOr<bool> HashPool::Matches(const Ticket& ticket, const core::Secret& input, const std::string& phc) {
   const std::optional<PhcHash> stored = ParsePhc(phc);
   if (!stored) return errors::Internal("a stored hash is not a PHC string of Argon2id within the caps");
-  const absl::StatusOr<std::string> hash = Compute(ticket.lane_, *stored, stored->hash.size(), input);
+  const absl::StatusOr<std::string> hash = Compute(ticket.priority_, *stored, stored->hash.size(), input);
   if (!hash.ok()) return hash.status();
   return core::ConstantTimeEqual(*hash, stored->hash);
 }
 
-absl::StatusOr<std::string> HashPool::Compute(Lane lane, const PhcHash& parameters, size_t hash_size,
+absl::StatusOr<std::string> HashPool::Compute(Priority priority, const PhcHash& parameters, size_t hash_size,
                                               const core::Secret& input) {
   std::string output(hash_size, '\0');
   Job job{&parameters, &input, &output};
   std::unique_lock<std::mutex> lock(mutex_);
   if (stopping_) return errors::ShuttingDown();
-  queues_[static_cast<size_t>(lane)].push_back(&job);
+  queues_[static_cast<size_t>(priority)].push_back(&job);
   ready_.notify_one();
   job.finished.wait(lock, [&job] { return job.done; });
   if (job.refused) return errors::ShuttingDown();
@@ -151,7 +152,7 @@ absl::StatusOr<std::string> HashPool::Compute(Lane lane, const PhcHash& paramete
 }
 
 void HashPool::Work() {
-  BeNicer(options_.nice);
+  LowerPriority(options_.nice);
   arena.size = size_t{options_.profile.memory_kib} * 1024;
   arena.memory = static_cast<uint8_t*>(std::aligned_alloc(64, arena.size));
   if (arena.memory == nullptr) arena.size = 0;  // Then every hash allocates: slower, not wrong.

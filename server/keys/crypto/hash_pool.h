@@ -15,7 +15,7 @@
 #include "absl/time/time.h"
 #include "client/core/secret.h"
 #include "server/base/clock.h"
-#include "server/keys/crypto/hashing.h"
+#include "server/keys/crypto/phc_hash.h"
 
 namespace latchkey::keys {
 
@@ -28,9 +28,9 @@ class HashPool {
     HashProfile profile = OwaspProfile();
     int nice = 10;  // Added to the workers' priority number (setpriority(2)): verification of proven keys goes first.
   };
-  // While both lanes wait, nine hashes of the first are followed by one of the slow one; a lane that waits alone has
-  // the workers for itself. kSlow: strings of which the tag filter knows nothing.
-  enum class Lane { kFirst, kSlow };
+  // While both lanes wait, nine hashes of the first are followed by one of the slow one; a priority that waits alone
+  // has the workers for itself. kBackground: strings of which the tag filter knows nothing.
+  enum class Priority { kInteractive, kBackground };
   // A place in the queue; gives it back when destroyed.
   class Ticket {
    public:
@@ -40,9 +40,9 @@ class HashPool {
 
    private:
     friend class HashPool;
-    Ticket(HashPool* pool, Lane lane) : pool_(pool), lane_(lane) {}
+    Ticket(HashPool* pool, Priority priority) : pool_(pool), priority_(priority) {}
     HashPool* pool_;
-    Lane lane_;
+    Priority priority_;
   };
 
   HashPool(Options options, const base::Clock& clock);
@@ -53,7 +53,7 @@ class HashPool {
   // A place for one hash, or HASH_POOL_FULL with how long to wait if the predicted wait plus the cost of one hash is
   // longer than `patience`. Predicted from the tickets that are out and would be served first, and a moving average of
   // what a hash took; while none is out, from 25 ms at most. Never blocks.
-  absl::StatusOr<Ticket> Admit(absl::Duration patience, Lane lane = Lane::kFirst);
+  absl::StatusOr<Ticket> Admit(absl::Duration patience, Priority priority = Priority::kInteractive);
 
   // The PHC string of `input` under the pool's profile and a random 16-byte salt. Blocks for the hash.
   // SHUTTING_DOWN if the pool is destroyed before a worker was free, as for Matches.
@@ -64,29 +64,29 @@ class HashPool {
   const HashProfile& profile() const { return options_.profile; }
   // How many hashes have been computed since the start.
   int64_t computed() const { return computed_.load(); }
-  // How many hashes of a lane wait for a worker now.
-  size_t waiting(Lane lane) const;
+  // How many hashes of a priority wait for a worker now.
+  size_t waiting(Priority priority) const;
 
  private:
   struct Job;
   // `hash_size` bytes of Argon2id on a worker's arena. Blocks.
-  absl::StatusOr<std::string> Compute(Lane lane, const PhcHash& parameters, size_t hash_size,
+  absl::StatusOr<std::string> Compute(Priority priority, const PhcHash& parameters, size_t hash_size,
                                       const core::Secret& input);
   void Work();
   // The next job by the lanes' order. One waits; under mutex_.
   Job* Pick();
-  // How many hashes would be served before one that is admitted to `lane` now. Under mutex_.
-  int Ahead(Lane lane) const;
-  void Release(Lane lane);
+  // How many hashes would be served before one that is admitted to `priority` now. Under mutex_.
+  int Ahead(Priority priority) const;
+  void Release(Priority priority);
 
   const Options options_;
   const base::Clock& clock_;
   std::atomic<int64_t> computed_{0};
   mutable std::mutex mutex_;
   std::condition_variable ready_;
-  std::array<std::deque<Job*>, 2> queues_;        // By lane.
-  std::array<int, 2> pending_{};                  // Tickets out, by lane.
-  int passed_over_ = 0;                           // First-lane hashes since the slow lane had its turn.
+  std::array<std::deque<Job*>, 2> queues_;        // By priority.
+  std::array<int, 2> pending_{};                  // Tickets out, by priority.
+  int passed_over_ = 0;                           // First-priority hashes since the slow priority had its turn.
   absl::Duration cost_ = absl::Milliseconds(25);  // Moving average of one hash.
   bool stopping_ = false;
   std::vector<std::thread> workers_;

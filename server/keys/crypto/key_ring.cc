@@ -188,7 +188,7 @@ Proof KeyRing::ProofOf(const core::KeyParts& parts, char generation) const {
 
 Proof KeyRing::ProofUnder(const Entry& entry, const core::KeyParts& parts) {
   const auto digest = entry.mac->Of({"lk1|proof|", parts.kid, "|", parts.secret});
-  Proof proof{.generation = entry.id[0]};
+  Proof proof{.ring_id = entry.id[0]};
   std::copy_n(digest.begin(), proof.digest.size(), proof.digest.begin());
   return proof;
 }

@@ -101,7 +101,7 @@ IndexedKey* IndexedKey::Make(const storage::SnapshotKey& key, uint32_t organizat
 
   auto* version = const_cast<StoredVersion*>(made->versions());
   for (const storage::SnapshotVersion& of : key.versions.last(version_count)) {
-    new (version++) StoredVersion{MicrosOf(of.expires_at), of.id, of.proof.generation, of.proof.digest};
+    new (version++) StoredVersion{MicrosOf(of.expires_at), of.id, of.proof.ring_id, of.proof.digest};
   }
   auto* cidr = const_cast<core::Cidr*>(made->cidrs());
   for (const std::string_view text : key.allowed_cidrs) new (cidr++) core::Cidr(BlockOf(text));
@@ -137,12 +137,12 @@ absl::Time IndexedKey::TimeOf(int64_t us) { return us == kNeverUs ? Never() : ab
 
 IndexedKey::Version IndexedKey::version(int i) const {
   const StoredVersion& stored = versions()[i];
-  return {stored.id, {stored.generation, stored.digest}, TimeOf(stored.expires_us)};
+  return {stored.id, {stored.ring_id, stored.digest}, TimeOf(stored.expires_us)};
 }
 
 Proof IndexedKey::ProofOf(int32_t version_id) const {
   for (int i = 0; i < version_count_; ++i) {
-    if (versions()[i].id == version_id) return {versions()[i].generation, versions()[i].digest};
+    if (versions()[i].id == version_id) return {versions()[i].ring_id, versions()[i].digest};
   }
   return {};
 }
@@ -165,7 +165,7 @@ IndexedKey* IndexedKey::Copy() const {
 
 void IndexedKey::SetProof(int i, const Proof& proof) {
   StoredVersion& stored = const_cast<StoredVersion*>(versions())[i];
-  stored.generation = proof.generation;
+  stored.ring_id = proof.ring_id;
   stored.digest = proof.digest;
 }
 

@@ -74,7 +74,7 @@ class IndexedKey {
   struct StoredVersion {
     int64_t expires_us;
     int32_t id;
-    char generation;
+    char ring_id;
     std::array<char, 16> digest;
   };
 

@@ -76,33 +76,33 @@ struct KeyIndex::View {
 
 // --- Readers ---
 
-KeyIndex::Pin::Pin(const KeyIndex& index) : reading_(index.reading_.load()) {}
+KeyIndex::Pin::Pin(const KeyIndex& index) : snapshot_(index.snapshot_.load()) {}
 
-const IndexedKey* KeyIndex::Pin::FindKey(std::string_view kid) const { return reading_->view->FindKey(kid); }
+const IndexedKey* KeyIndex::Pin::FindKey(std::string_view kid) const { return snapshot_->view->FindKey(kid); }
 
 const OrganizationRecord* KeyIndex::Pin::FindOrganization(std::string_view id) const {
-  return reading_->view->organizations.Find(id, "");
+  return snapshot_->view->organizations.Find(id, "");
 }
 
 const RoleRecord* KeyIndex::Pin::FindRole(std::string_view organization, std::string_view id) const {
-  return reading_->view->roles.Find(HomeOf(organization, id), id);
+  return snapshot_->view->roles.Find(HomeOf(organization, id), id);
 }
 
 const OrganizationRecord* KeyIndex::Pin::OrganizationOf(const IndexedKey& key) const {
-  return reading_->view->organizations.Of(key.organization_slot());
+  return snapshot_->view->organizations.Of(key.organization_slot());
 }
 
 const RoleRecord* KeyIndex::Pin::RoleOf(const IndexedKey& key) const {
-  return reading_->view->roles.Of(key.role_slot());
+  return snapshot_->view->roles.Of(key.role_slot());
 }
 
 std::string_view KeyIndex::Pin::RoleIdOf(const IndexedKey& key) const {
-  return reading_->view->roles.IdOf(key.role_slot());
+  return snapshot_->view->roles.IdOf(key.role_slot());
 }
 
-KeyIndex::Reading KeyIndex::Read() const {
+KeyIndex::Snapshot KeyIndex::Read() const {
   const Pin pin(*this);
-  Reading copy = pin.reading();
+  Snapshot copy = pin.snapshot();
   copy.view = nullptr;  // A copy that is kept must not keep a million keys.
   return copy;
 }
@@ -114,31 +114,31 @@ LogPosition KeyIndex::position() const {
 
 size_t KeyIndex::key_count() const {
   const Pin pin(*this);
-  return pin.reading().view->keys.size();
+  return pin.snapshot().view->keys.size();
 }
 
 size_t KeyIndex::memory_bytes() const {
   const Pin pin(*this);
-  const View& view = *pin.reading().view;
+  const View& view = *pin.snapshot().view;
   return view.keys.memory_bytes() + view.key_bytes.load(std::memory_order_relaxed);
 }
 
 // --- The writer ---
 
-KeyIndex::KeyIndex() : reading_(nullptr), view_(std::make_shared<View>()) {
-  auto* const first = new Reading;
+KeyIndex::KeyIndex() : snapshot_(nullptr), view_(std::make_shared<View>()) {
+  auto* const first = new Snapshot;
   first->view = view_;
-  reading_.store(first);
+  snapshot_.store(first);
 }
 
-KeyIndex::~KeyIndex() { delete reading_.load(); }
+KeyIndex::~KeyIndex() { delete snapshot_.load(); }
 
 template <typename Edit>
-void KeyIndex::PublishReading(const Edit& edit) {
-  const Reading* const replaced = reading_.load();
-  auto fresh = std::make_unique<Reading>(*replaced);
+void KeyIndex::PublishSnapshot(const Edit& edit) {
+  const Snapshot* const replaced = snapshot_.load();
+  auto fresh = std::make_unique<Snapshot>(*replaced);
   edit(*fresh);
-  reading_.store(fresh.release());
+  snapshot_.store(fresh.release());
   core::Epochs::Retire(replaced);
 }
 
@@ -173,32 +173,32 @@ void KeyIndex::Apply(const LogPosition& position, const Change& change, const st
                                     .versions = versions});
   }
   position_ = position;
-  PublishReading([&position](Reading& reading) {
-    reading.revision = position.rev;
-    reading.chain = core::RevisionToken::Of(position.rev, position.chain).chain;
+  PublishSnapshot([&position](Snapshot& snapshot) {
+    snapshot.revision = position.rev;
+    snapshot.chain = core::RevisionToken::Of(position.rev, position.chain).chain;
   });
 }
 
 void KeyIndex::Extend(base::BootTime lease_until, absl::Time database_now, base::BootTime sampled_at,
                       base::BootTime now) {
   const std::lock_guard lock(writing_);
-  PublishReading([&](Reading& reading) {
-    reading.lease_until = std::max(reading.lease_until, lease_until);
+  PublishSnapshot([&](Snapshot& snapshot) {
+    snapshot.lease_until = std::max(snapshot.lease_until, lease_until);
     // Where it was, not where it would go on to: else the slowest sample, and every drift, would count for ever.
-    reading.not_before = reading.DatabaseTimeAt(std::max(now, sampled_at));
-    reading.database_now = database_now;
-    reading.sampled_at = sampled_at;
+    snapshot.not_before = snapshot.DatabaseTimeAt(std::max(now, sampled_at));
+    snapshot.database_now = database_now;
+    snapshot.sampled_at = sampled_at;
   });
 }
 
 void KeyIndex::EndLease() {
   const std::lock_guard lock(writing_);
-  PublishReading([](Reading& reading) { reading.lease_until = base::BootTime::Never(); });
+  PublishSnapshot([](Snapshot& snapshot) { snapshot.lease_until = base::BootTime::Never(); });
 }
 
-void KeyIndex::RememberProof(const KeyProof& proof, std::optional<int64_t> generation) {
+void KeyIndex::RememberProof(const KeyProof& proof, std::optional<int64_t> view_id) {
   const std::lock_guard lock(writing_);
-  if (!proof.proof || (generation && *generation != reading_.load()->generation)) return;
+  if (!proof.proof || (view_id && *view_id != snapshot_.load()->view_id)) return;
   const IndexedKey* const known = view_->FindKey(proof.kid);
   if (known == nullptr || known->ProofOf(proof.version) == proof.proof) return;
   for (int i = 0; i < known->version_count(); ++i) {
@@ -211,10 +211,10 @@ void KeyIndex::RememberProof(const KeyProof& proof, std::optional<int64_t> gener
 
 // --- Loading ---
 
-KeyIndex::Load::Load(KeyIndex& index) : index_(index), view_(std::make_shared<View>()) {}
-KeyIndex::Load::~Load() = default;
+KeyIndex::SnapshotLoader::SnapshotLoader(KeyIndex& index) : index_(index), view_(std::make_shared<View>()) {}
+KeyIndex::SnapshotLoader::~SnapshotLoader() = default;
 
-void KeyIndex::Load::Begin(const LogPosition& position, int64_t key_count) {
+void KeyIndex::SnapshotLoader::Begin(const LogPosition& position, int64_t key_count) {
   position_ = position;
   loaded_ = 0;
   expected_ = key_count;
@@ -222,27 +222,29 @@ void KeyIndex::Load::Begin(const LogPosition& position, int64_t key_count) {
   if (key_count > 0) view_->keys.Reserve(static_cast<size_t>(key_count));
 }
 
-void KeyIndex::Load::Add(const OrganizationRecord& organization) { view_->Put(organization); }
-void KeyIndex::Load::Add(const RoleRecord& role) { view_->Put(role); }
-void KeyIndex::Load::Add(const storage::SnapshotKey& key) {
+void KeyIndex::SnapshotLoader::Add(const OrganizationRecord& organization) { view_->Put(organization); }
+void KeyIndex::SnapshotLoader::Add(const RoleRecord& role) { view_->Put(role); }
+void KeyIndex::SnapshotLoader::Add(const storage::SnapshotKey& key) {
   view_->Put(key);
   if (++loaded_ % kKeysPerProgress == 0 && progress_) progress_(loaded_, expected_);
 }
 
-void KeyIndex::Load::OnProgress(std::function<void(int64_t, int64_t)> progress) { progress_ = std::move(progress); }
+void KeyIndex::SnapshotLoader::OnProgress(std::function<void(int64_t, int64_t)> progress) {
+  progress_ = std::move(progress);
+}
 
-void KeyIndex::Load::Publish() {
+void KeyIndex::SnapshotLoader::Publish() {
   {
     const std::lock_guard lock(index_.writing_);
     index_.view_ = std::move(view_);
     index_.position_ = position_;
     // The lease of before is over with the view it spoke of.
-    index_.PublishReading([this](Reading& reading) {
-      reading.lease_until = base::BootTime::Never();
-      reading.revision = position_.rev;
-      reading.chain = core::RevisionToken::Of(position_.rev, position_.chain).chain;
-      ++reading.generation;
-      reading.view = index_.view_;
+    index_.PublishSnapshot([this](Snapshot& snapshot) {
+      snapshot.lease_until = base::BootTime::Never();
+      snapshot.revision = position_.rev;
+      snapshot.chain = core::RevisionToken::Of(position_.rev, position_.chain).chain;
+      ++snapshot.view_id;
+      snapshot.view = index_.view_;
     });
   }
   core::Epochs::Collect();  // The old view may be hundreds of megabytes.

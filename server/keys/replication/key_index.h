@@ -24,7 +24,7 @@ namespace latchkey::keys {
 // Organizations, roles and keys in memory: a materialised view of the change log, written by LogFollower alone and read
 // by everyone. There are no fills from the database, so there are no fill races. Proofs lie beside the records.
 //
-// Readers hold a Pin and never wait for the writer. The read order of every decision: reading() first (lease, revision
+// Readers hold a Pin and never wait for the writer. The read order of every decision: snapshot() first (lease, revision
 // and the view they belong to), then the records of that view, judge, and the clock last, compared with the lease that
 // was loaded. The writer publishes in the opposite order (records, then revision and lease), so a lease that was read
 // covers every record read after it.
@@ -37,12 +37,12 @@ class KeyIndex {
 
  public:
   // What a decision starts from. One immutable object: nothing of it can be newer than the rest.
-  struct Reading {
+  struct Snapshot {
     base::BootTime lease_until;
     int64_t revision = 0;
     core::ChainPrefix chain{};  // At `revision`.
     // Rises each time the whole view is replaced: after that a version's number may belong to another secret.
-    int64_t generation = 0;
+    int64_t view_id = 0;
     // The database's clock is at most `database_now + (now - sampled_at)`: what expiry is judged by, early rather than
     // late. It does not go back while this process lives, else what has ended would come back to life: when the
     // database's clock is set back, time stands still at `not_before` until that clock has come there again. So a clock
@@ -57,16 +57,16 @@ class KeyIndex {
 
    private:
     friend class KeyIndex;
-    std::shared_ptr<const View> view;  // Never nullptr in a published one. Dies with the last reading of it.
+    std::shared_ptr<const View> view;  // Never nullptr in a published one. Dies with the last snapshot of it.
   };
 
-  // A pinned moment: everything reached through it stays valid while it lives. Loads the reading when it is made, so
-  // that nothing can be read before it. Everything found through one Pin belongs to its reading's view, and is that of
+  // A pinned moment: everything reached through it stays valid while it lives. Loads the snapshot when it is made, so
+  // that nothing can be read before it. Everything found through one Pin belongs to its snapshot's view, and is that of
   // its revision or newer. Belongs to its thread; not to be kept over a wait. It must not outlive the index.
   class Pin {
    public:
     explicit Pin(const KeyIndex& index);
-    const Reading& reading() const { return *reading_; }
+    const Snapshot& snapshot() const { return *snapshot_; }
     // nullptr if there is none.
     const IndexedKey* FindKey(std::string_view kid) const;
     const OrganizationRecord* FindOrganization(std::string_view id) const;
@@ -80,7 +80,7 @@ class KeyIndex {
 
    private:
     core::Epochs::Pin pin_;
-    const Reading* reading_;
+    const Snapshot* snapshot_;
   };
 
   KeyIndex();
@@ -88,18 +88,18 @@ class KeyIndex {
   KeyIndex(const KeyIndex&) = delete;
   KeyIndex& operator=(const KeyIndex&) = delete;
 
-  // A copy of the reading, for those who don't decide by it.
-  Reading Read() const;
+  // A copy of the snapshot, for those who don't decide by it.
+  Snapshot Read() const;
   // The last row applied; chain "" before the first load.
   LogPosition position() const;
 
   // --- The one writer ---
   // Takes a snapshot, beside the view and without a lock, and then puts it in the view's place: both are in memory for
   // a while. Belongs to one thread.
-  class Load final : public storage::SnapshotSink {
+  class SnapshotLoader final : public storage::SnapshotSink {
    public:
-    explicit Load(KeyIndex& index);
-    ~Load() override;
+    explicit SnapshotLoader(KeyIndex& index);
+    ~SnapshotLoader() override;
     // Forgets what was added before.
     void Begin(const LogPosition& position, int64_t key_count) override;
     // After Begin. A kid longer than IndexedKey::kMaxKidLength is left out: no key string can ask for it.
@@ -131,9 +131,9 @@ class KeyIndex {
 
   // --- Any thread ---
   // Keeps evidence of identity; no row of the log, so the revision stays. Does nothing if the key or the version is
-  // gone, or if the view is not the one of `generation` any more. Say the generation if time has passed since the
+  // gone, or if the view is not the one of `view_id` any more. Say the view_id if time has passed since the
   // evidence was collected: in another history the same version may have another secret.
-  void RememberProof(const KeyProof& proof, std::optional<int64_t> generation = std::nullopt);
+  void RememberProof(const KeyProof& proof, std::optional<int64_t> view_id = std::nullopt);
 
   // Deleted ones too.
   size_t key_count() const;
@@ -141,14 +141,14 @@ class KeyIndex {
   size_t memory_bytes() const;
 
  private:
-  // Shows readers a copy of the reading, after `edit(Reading&)`; retires the old one. Under writing_.
+  // Shows readers a copy of the snapshot, after `edit(Snapshot&)`; retires the old one. Under writing_.
   template <typename Edit>
-  void PublishReading(const Edit& edit);
+  void PublishSnapshot(const Edit& edit);
 
   mutable std::mutex writing_;
-  std::atomic<const Reading*> reading_;  // Never nullptr; replaced under writing_.
-  std::shared_ptr<View> view_;           // The one that reading_ shows; under writing_.
-  LogPosition position_;                 // Under writing_.
+  std::atomic<const Snapshot*> snapshot_;  // Never nullptr; replaced under writing_.
+  std::shared_ptr<View> view_;             // The one that snapshot_ shows; under writing_.
+  LogPosition position_;                   // Under writing_.
 };
 
 }  // namespace latchkey::keys

@@ -112,7 +112,7 @@ absl::Status LogFollower::LoadLocked() {
     }
   }
   const base::BootTime sent_at = clock_.BootNow();
-  KeyIndex::Load load(index_);
+  KeyIndex::SnapshotLoader load(index_);
   if (progress_) load.OnProgress(progress_);
   const absl::StatusOr<storage::SnapshotHead> head = store_.LoadSnapshot(load);
   if (!head.ok()) return head.status();
@@ -146,8 +146,8 @@ absl::Status LogFollower::ReadLocked(bool renew) {
       }
       return page.status();
     }
-    if (const std::optional<Break> found = FindBreak(*page, cursor, renew)) {
-      DropLocked(*found);
+    if (const std::optional<HistoryMismatch> found = FindHistoryMismatch(*page, cursor, renew)) {
+      DiscardViewLocked(*found);
       if (absl::Status loaded = LoadLocked(); !loaded.ok()) return loaded;
       ++resyncs;
       continue;
@@ -176,22 +176,23 @@ absl::Status LogFollower::ReadLocked(bool renew) {
   return errors::Internal("the change log changes its past faster than it can be read");
 }
 
-std::optional<LogFollower::Break> LogFollower::FindBreak(const storage::LogPage& page, const LogPosition& cursor,
-                                                         bool renew) const {
+std::optional<LogFollower::HistoryMismatch> LogFollower::FindHistoryMismatch(const storage::LogPage& page,
+                                                                             const LogPosition& cursor,
+                                                                             bool renew) const {
   if (page.rows.empty() || page.rows.front().rev != cursor.rev || page.rows.front().chain != cursor.chain) {
     if (page.oldest > cursor.rev) {
-      return Break{absl::StrCat("revision ", cursor.rev, " is no longer kept"), /*rewritten=*/false};
+      return HistoryMismatch{absl::StrCat("revision ", cursor.rev, " is no longer kept"), /*rewritten=*/false};
     }
-    return Break{absl::StrCat("the change log no longer has revision ", cursor.rev, " as it was followed")};
+    return HistoryMismatch{absl::StrCat("the change log no longer has revision ", cursor.rev, " as it was followed")};
   }
   // A renewal writes on the primary, and was sent after the own row was committed there: a head below that row means
   // that it is gone, not that it is yet to come. Of a reading alone one can't be as sure.
-  const bool ended = renew && page.head < must_pass_.rev;
+  const bool ended = renew && page.head < must_include_.rev;
   const bool replaced = std::any_of(page.rows.begin(), page.rows.end(), [this](const LogRow& row) {
-    return must_pass_.rev > 0 && row.rev == must_pass_.rev && row.chain != must_pass_.chain;
+    return must_include_.rev > 0 && row.rev == must_include_.rev && row.chain != must_include_.chain;
   });
   if (!ended && !replaced) return std::nullopt;
-  return Break{absl::StrCat("revision ", must_pass_.rev, ", which this server committed, is lost")};
+  return HistoryMismatch{absl::StrCat("revision ", must_include_.rev, ", which this server committed, is lost")};
 }
 
 absl::Status LogFollower::ApplyLocked(const LogRow& row, const ProofsByKid& proofs) {
@@ -229,23 +230,23 @@ void LogFollower::Deliver(const std::vector<LogRow>& rows, const std::vector<Key
         if (!ApplyLocked(row, by_kid).ok()) break;
       }
     }
-    Standing standing = StandingOf(token);
+    RevisionStatus status = StatusOf(token);
     bool can_tell = true;
     // Unknown: it is lost, or what was followed until now is.
-    if (loaded_ && (standing == Standing::kAhead || standing == Standing::kUnknown)) {
+    if (loaded_ && (status == RevisionStatus::kAhead || status == RevisionStatus::kUnknown)) {
       can_tell = ReadLocked(/*renew=*/false).ok();
-      standing = StandingOf(token);
+      status = StatusOf(token);
     }
-    switch (standing) {
-      case Standing::kApplied:
+    switch (status) {
+      case RevisionStatus::kApplied:
         // A row that came by the log, not by our hands, came without its proof if that is not stored.
         for (const KeyProof& proof : proofs) index_.RememberProof(proof);
         break;
-      case Standing::kAhead:
-        if (last.rev > must_pass_.rev) must_pass_ = last;
+      case RevisionStatus::kAhead:
+        if (last.rev > must_include_.rev) must_include_ = last;
         index_.EndLease();
         break;
-      case Standing::kUnknown:
+      case RevisionStatus::kUnknown:
         // Another row took its place before it came here: the view and the streams never had it.
         if (!can_tell) {
           index_.EndLease();
@@ -253,23 +254,24 @@ void LogFollower::Deliver(const std::vector<LogRow>& rows, const std::vector<Key
           alarm_(absl::StrCat("revision ", last.rev, ", which this server committed, is lost"));
         }
         break;
-      case Standing::kOld:  // A snapshot has passed it.
+      case RevisionStatus::kOld:  // A snapshot has passed it.
         break;
     }
   }
   if (ring_) ring_(last.rev);
 }
 
-LogFollower::Standing LogFollower::StandingOf(const core::RevisionToken& token) const {
+LogFollower::RevisionStatus LogFollower::StatusOf(const core::RevisionToken& token) const {
   const std::lock_guard lock(facts_mutex_);
-  if (recent_.empty() || token.revision > recent_.back().revision) return Standing::kAhead;
-  if (token.revision < 0) return Standing::kUnknown;
+  if (recent_.empty() || token.revision > recent_.back().revision) return RevisionStatus::kAhead;
+  if (token.revision < 0) return RevisionStatus::kUnknown;
   if (token.revision < recent_.front().revision) {
     const auto confirmed = confirmed_.find(token.revision);
-    if (confirmed == confirmed_.end()) return Standing::kOld;
-    return confirmed->second == token.chain ? Standing::kApplied : Standing::kUnknown;
+    if (confirmed == confirmed_.end()) return RevisionStatus::kOld;
+    return confirmed->second == token.chain ? RevisionStatus::kApplied : RevisionStatus::kUnknown;
   }
-  return recent_[token.revision - recent_.front().revision] == token ? Standing::kApplied : Standing::kUnknown;
+  return recent_[token.revision - recent_.front().revision] == token ? RevisionStatus::kApplied
+                                                                     : RevisionStatus::kUnknown;
 }
 
 absl::Status LogFollower::Await(const core::RevisionToken& token, base::BootTime deadline) {
@@ -278,19 +280,19 @@ absl::Status LogFollower::Await(const core::RevisionToken& token, base::BootTime
     const std::lock_guard lock(facts_mutex_);
     dropped = dropped_;
   }
-  Standing standing = StandingOf(token);
-  if (standing == Standing::kAhead) {
+  RevisionStatus status = StatusOf(token);
+  if (status == RevisionStatus::kAhead) {
     if (absl::Status read = CatchUp(deadline); !read.ok()) return read;
-    standing = StandingOf(token);
+    status = StatusOf(token);
   }
-  switch (standing) {
-    case Standing::kApplied:
+  switch (status) {
+    case RevisionStatus::kApplied:
       return absl::OkStatus();
-    case Standing::kAhead:
+    case RevisionStatus::kAhead:
       return errors::RevisionNotReached();
-    case Standing::kUnknown:
+    case RevisionStatus::kUnknown:
       return errors::RevisionUnknown();
-    case Standing::kOld:
+    case RevisionStatus::kOld:
       break;
   }
   const absl::StatusOr<std::optional<std::string>> chain = store_.ReadChain(token.revision);
@@ -320,13 +322,13 @@ void LogFollower::NoteSettings(const Settings& settings, base::BootTime sent_at)
   settings_known_ = true;
 }
 
-void LogFollower::DropLocked(const Break& found) {
+void LogFollower::DiscardViewLocked(const HistoryMismatch& found) {
   const std::string& what = found.what;
   index_.EndLease();
   // Every stream ends before there can be a new lease: a Pong must not carry one into a cache of the other history.
   hub_.EndAll(what);
   loaded_ = false;
-  if (found.rewritten) must_pass_ = LogPosition();  // It means nothing in another history.
+  if (found.rewritten) must_include_ = LogPosition();  // It means nothing in another history.
   {
     const std::lock_guard lock(facts_mutex_);
     recent_.clear();

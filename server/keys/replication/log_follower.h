@@ -57,8 +57,8 @@ class LogFollower {
 
   // Where `token` is from here. Never blocks on the database. kOld: applied, but too long ago to tell its history from
   // another by memory; Await asks the database, and what it confirms is kApplied from then on.
-  enum class Standing { kApplied, kAhead, kOld, kUnknown };
-  Standing StandingOf(const core::RevisionToken& token) const;
+  enum class RevisionStatus { kApplied, kAhead, kOld, kUnknown };
+  RevisionStatus StatusOf(const core::RevisionToken& token) const;
   // OK once `token` is applied and known to be of this history: REVISION_NOT_REACHED at the deadline,
   // REVISION_UNKNOWN, or why the log could not be read. Blocks.
   absl::Status Await(const core::RevisionToken& token, base::BootTime deadline);
@@ -82,7 +82,7 @@ class LogFollower {
   void OnHistoryRewritten(std::function<void(const std::string&)> alarm);
   // Told of own rows once they are delivered, to ring the doorbell. Before the first Deliver.
   void OnDelivered(std::function<void(int64_t revision)> ring);
-  // As KeyIndex::Load::OnProgress.
+  // As KeyIndex::SnapshotLoader::OnProgress.
   void OnProgress(std::function<void(int64_t loaded, int64_t expected)> progress);
 
  private:
@@ -91,12 +91,13 @@ class LogFollower {
   using ProofsByKid = absl::flat_hash_map<std::string, std::vector<KeyProof>>;
   absl::Status ApplyLocked(const LogRow& row, const ProofsByKid& proofs);
   // Why the history that was followed is not (all of) the page's; nullopt if it is.
-  struct Break {
+  struct HistoryMismatch {
     std::string what;
     bool rewritten = true;  // Else it was only pruned.
   };
-  std::optional<Break> FindBreak(const storage::LogPage& page, const LogPosition& cursor, bool renew) const;
-  void DropLocked(const Break& found);
+  std::optional<HistoryMismatch> FindHistoryMismatch(const storage::LogPage& page, const LogPosition& cursor,
+                                                     bool renew) const;
+  void DiscardViewLocked(const HistoryMismatch& found);
   // `sent_at`: when the reading that showed them was sent.
   void NoteSettings(const Settings& settings, base::BootTime sent_at);
 
@@ -109,8 +110,8 @@ class LogFollower {
   mutable std::mutex mutex_;  // Over every reading of the log; what follows is under it.
   bool loaded_ = false;
   bool entered_ = false;
-  LogPosition must_pass_;  // An own row that was not read back: no lease in a history without it. Revision 0 = none.
-  int64_t timeline_ = 0;   // Of the last page.
+  LogPosition must_include_;  // An own row that was not read back: no lease in a history without it. Revision 0 = none.
+  int64_t timeline_ = 0;      // Of the last page.
   LogPosition required_;
   base::BootTime read_at_;  // When the last whole reading was sent.
 

@@ -31,9 +31,9 @@ struct Invalidation {
 // stream, a stream that can't keep up is ended. Fed by LogFollower, drained by rpc.
 //
 // The follower publishes a row to the index, then here, and only then grants a lease that covers it. So whoever answers
-// a Ping does it in this order: position(); the index's reading; Take until the stream is empty; ended(). Then the
-// client has been told of everything that the reading's lease covers, and of everything up to the position, which is
-// what the Pong says. (Not the reading's revision: its row may be in the index and not here yet.)
+// a Ping does it in this order: position(); the index's snapshot; Take until the stream is empty; ended(). Then the
+// client has been told of everything that the snapshot's lease covers, and of everything up to the position, which is
+// what the Pong says. (Not the snapshot's revision: its row may be in the index and not here yet.)
 //
 // Thread-safe. `wake` functions are called without any lock of the hub's held, so they may call the hub and its
 // streams.

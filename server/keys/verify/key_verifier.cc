@@ -13,10 +13,10 @@ namespace {
 
 using core::Decision;
 
-Verdict Plain(Decision decision, const KeyIndex::Reading& reading) {
+Verdict Plain(Decision decision, const KeyIndex::Snapshot& snapshot) {
   Verdict verdict;
   verdict.decision = decision;
-  verdict.revision = {reading.revision, reading.chain};
+  verdict.revision = {snapshot.revision, snapshot.chain};
   return verdict;
 }
 
@@ -35,10 +35,10 @@ Match FindMatch(const KeyRing& ring, const core::KeyParts& parts, const Proof& p
   Match match;
   for (int i = 0; i < key.version_count(); ++i) {
     const IndexedKey::Version version = key.version(i);
-    const Proof other = version.proof && version.proof.generation != presented.generation
-                            ? ring.ProofOf(parts, version.proof.generation)
+    const Proof other = version.proof && version.proof.ring_id != presented.ring_id
+                            ? ring.ProofOf(parts, version.proof.ring_id)
                             : Proof();
-    const Proof& comparable = version.proof.generation == presented.generation ? presented : other;
+    const Proof& comparable = version.proof.ring_id == presented.ring_id ? presented : other;
     if (!version.proof || !comparable) {
       match.unproven = true;
     } else if (core::ConstantTimeEqual(std::string_view(version.proof.digest.data(), version.proof.digest.size()),
@@ -67,18 +67,18 @@ Identity IdentityOf(const IndexedKey& key, const OrganizationRecord* organizatio
 
 }  // namespace
 
-KeyVerifier::KeyVerifier(KeyIndex& index, const KeyRing& ring, Prover& prover, const base::Clock& clock,
-                         UseCounter* uses)
-    : index_(index), ring_(ring), prover_(prover), clock_(clock), uses_(uses) {}
+KeyVerifier::KeyVerifier(KeyIndex& index, const KeyRing& ring, SecretChecker& checker, const base::Clock& clock,
+                         UsageCounter* uses)
+    : index_(index), ring_(ring), checker_(checker), clock_(clock), uses_(uses) {}
 
 std::optional<absl::StatusOr<Verdict>> KeyVerifier::VerifyFromMemory(const VerifyQuestion& question) {
   // The read order: lease and revision first, then the records of that view, judge, the clock last.
   const KeyIndex::Pin pin(index_);
-  const KeyIndex::Reading& reading = pin.reading();
+  const KeyIndex::Snapshot& snapshot = pin.snapshot();
   const std::optional<core::KeyParts> parts = core::ParseKeyString(question.key_string);
-  if (!parts) return Plain(Decision::kMalformed, reading);
+  if (!parts) return Plain(Decision::kMalformed, snapshot);
 
-  Verdict verdict = Plain(Decision::kNotFound, reading);
+  Verdict verdict = Plain(Decision::kNotFound, snapshot);
   const KeyRing::TagCheck tag = ring_.CheckTag(*parts);
   const bool may_exist = tag == KeyRing::TagCheck::kMinted || tag == KeyRing::TagCheck::kLostGeneration;
   const IndexedKey* const key = may_exist ? pin.FindKey(parts->kid) : nullptr;
@@ -86,28 +86,28 @@ std::optional<absl::StatusOr<Verdict>> KeyVerifier::VerifyFromMemory(const Verif
   if (key != nullptr && MayAsk(question, organization)) {
     const Proof presented = ring_.ProofOf(*parts);
     const Match match = FindMatch(ring_, *parts, presented, *key);
-    if (!match.version && match.unproven && !prover_.KnownWrong(presented)) {
+    if (!match.version && match.unproven && !checker_.IsKnownInvalid(presented)) {
       // Without a lease the slow path could not answer either: refuse before its cost.
-      if (clock_.BootNow() >= reading.lease_until) return errors::LeaseExpired();
+      if (clock_.BootNow() >= snapshot.lease_until) return errors::LeaseExpired();
       return std::nullopt;
     }
     if (match.version) {
-      if (match.version->proof.generation != presented.generation) {
-        prover_.Keep(KeyProof{std::string(parts->kid), match.version->id, presented}, reading.generation);
+      if (match.version->proof.ring_id != presented.ring_id) {
+        checker_.Store(KeyProof{std::string(parts->kid), match.version->id, presented}, snapshot.view_id);
       }
       const RoleRecord* const role = pin.RoleOf(*key);
-      const core::Standing standing{.revoked = key->deleted() || organization == nullptr || organization->deleted(),
-                                    .permissions = role == nullptr ? nullptr : &role->permissions,
-                                    .allowed_cidrs = key->allowed_cidrs()};
+      const core::KeyStatus key_status{.revoked = key->deleted() || organization == nullptr || organization->deleted(),
+                                       .permissions = role == nullptr ? nullptr : &role->permissions,
+                                       .allowed_cidrs = key->allowed_cidrs()};
       verdict.decision =
-          core::Judge(standing, {.permissions = question.required_permissions, .client_ip = question.client_ip});
+          core::Judge(key_status, {.permissions = question.required_permissions, .client_ip = question.client_ip});
       verdict.identity = IdentityOf(*key, organization, role, pin.RoleIdOf(*key), *match.version);
       const absl::Time ends_at = std::min(key->expires_at(), match.version->expires_at);
       const absl::Time purge_at = key->purge_at();
       const base::BootTime now = clock_.BootNow();
-      if (now >= reading.lease_until) return errors::LeaseExpired();
-      const absl::Time database_now = reading.DatabaseTimeAt(now);
-      verdict.lease_remaining = reading.lease_until - now;
+      if (now >= snapshot.lease_until) return errors::LeaseExpired();
+      const absl::Time database_now = snapshot.DatabaseTimeAt(now);
+      verdict.lease_remaining = snapshot.lease_until - now;
       // Told before what the question asks for, after what somebody did to the key on purpose.
       if (verdict.decision != Decision::kRevoked && ends_at <= database_now) verdict.decision = Decision::kExpired;
       if (ends_at != Never()) verdict.expires_in = std::max(ends_at - database_now, absl::ZeroDuration());
@@ -121,8 +121,8 @@ std::optional<absl::StatusOr<Verdict>> KeyVerifier::VerifyFromMemory(const Verif
     }
   }
   const base::BootTime now = clock_.BootNow();
-  if (now >= reading.lease_until) return errors::LeaseExpired();
-  verdict.lease_remaining = reading.lease_until - now;
+  if (now >= snapshot.lease_until) return errors::LeaseExpired();
+  verdict.lease_remaining = snapshot.lease_until - now;
   return verdict;
 }
 
@@ -134,7 +134,8 @@ void KeyVerifier::Prove(std::string_view key_string, absl::Duration time_left, s
     return;
   }
   const bool lost = ring_.CheckTag(*parts) == KeyRing::TagCheck::kLostGeneration;
-  prover_.Prove(*parts, lost ? HashPool::Lane::kSlow : HashPool::Lane::kFirst, time_left, peer, std::move(done));
+  checker_.Prove(*parts, lost ? HashPool::Priority::kBackground : HashPool::Priority::kInteractive, time_left, peer,
+                 std::move(done));
 }
 
 absl::StatusOr<Verdict> KeyVerifier::Verify(const VerifyQuestion& question, absl::Duration time_left) {

@@ -15,8 +15,8 @@
 #include "server/base/clock.h"
 #include "server/keys/crypto/key_ring.h"
 #include "server/keys/replication/key_index.h"
-#include "server/keys/verify/prover.h"
-#include "server/keys/verify/use_counter.h"
+#include "server/keys/verify/secret_checker.h"
+#include "server/keys/verify/usage_counter.h"
 
 namespace latchkey::keys {
 
@@ -54,12 +54,12 @@ struct VerifyQuestion {
 };
 
 // Decides what a key string is worth now. Three answers: a verdict (allowed or denied), or an error ("could not
-// decide": LEASE_EXPIRED, KEY_RING_LACKS_ID, and those of Prover::Prove). Thread-safe.
+// decide": LEASE_EXPIRED, KEY_RING_LACKS_ID, and those of SecretChecker::Prove). Thread-safe.
 class KeyVerifier {
  public:
   // `uses` counts what is decided; nullptr = nothing does.
-  KeyVerifier(KeyIndex& index, const KeyRing& ring, Prover& prover, const base::Clock& clock,
-              UseCounter* uses = nullptr);
+  KeyVerifier(KeyIndex& index, const KeyRing& ring, SecretChecker& checker, const base::Clock& clock,
+              UsageCounter* uses = nullptr);
 
   // From memory alone: never blocks, no database, no Argon2. nullopt if the key's secret has not been proven yet and
   // Prove must look.
@@ -76,9 +76,9 @@ class KeyVerifier {
  private:
   KeyIndex& index_;
   const KeyRing& ring_;
-  Prover& prover_;
+  SecretChecker& checker_;
   const base::Clock& clock_;
-  UseCounter* const uses_;
+  UsageCounter* const uses_;
 };
 
 }  // namespace latchkey::keys

@@ -11,7 +11,7 @@ namespace latchkey::keys {
 
 // One question to the verifier: a key string and what it must be good for. The views are into the request that was read
 // (server/rpc/verify/verify_requests.h) and live as long as it.
-struct Question {
+struct VerifyQuery {
   std::string_view key_string;
   std::string_view client_ip;  // An address, or "" = not said.
   std::vector<std::string> required_permissions;

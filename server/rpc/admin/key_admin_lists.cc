@@ -39,7 +39,7 @@ absl::Status KeyAdminService::List(const Call& call, const v1::ListKeysRequest& 
   const absl::StatusOr<PageRequest> page = PageRequestOf(request);
   if (!page.ok()) return page.status();
   const PageScope scope = ScopeOf(call, *page);
-  const absl::StatusOr<std::string> start = StartOf(parts_.ring, scope, *page);
+  const absl::StatusOr<std::string> start = StartOf(dependencies_.ring, scope, *page);
   if (!start.ok()) return start.status();
   storage::KeyQuery query{
       .organization = page->organization, .show_deleted = page->show_deleted, .limit = page->page_size};
@@ -49,15 +49,15 @@ absl::Status KeyAdminService::List(const Call& call, const v1::ListKeysRequest& 
     query.before_created_at = position->created_at;
     query.before_kid = position->kid;
   }
-  const absl::StatusOr<keys::KeyPage> found = parts_.keys.List(call.caller(), query);
+  const absl::StatusOr<keys::KeyPage> found = dependencies_.keys.List(call.caller(), query);
   if (!found.ok()) return found.status();
-  const absl::Time now = parts_.keys.DatabaseNow();
+  const absl::Time now = dependencies_.keys.DatabaseNow();
   const size_t taken = FillPage(found->keys, response->mutable_keys(),
                                 [now](const keys::KeyRecord& key, v1::Key* out) { ToProto(key, now, out); });
   if (taken < found->keys.size() || (found->more && taken > 0)) {
     const keys::KeyRecord& last = found->keys[taken - 1];
     response->set_next_page_token(
-        SealPageToken(parts_.ring, scope, FormatKeyPosition({.created_at = last.created_at, .kid = last.kid})));
+        SealPageToken(dependencies_.ring, scope, FormatKeyPosition({.created_at = last.created_at, .kid = last.kid})));
   }
   return absl::OkStatus();
 }
@@ -67,10 +67,10 @@ absl::Status KeyAdminService::List(const Call& call, const v1::ListRolesRequest&
   const absl::StatusOr<PageRequest> page = PageRequestOf(request);
   if (!page.ok()) return page.status();
   const PageScope scope = ScopeOf(call, *page);
-  const absl::StatusOr<std::string> start = StartOf(parts_.ring, scope, *page);
+  const absl::StatusOr<std::string> start = StartOf(dependencies_.ring, scope, *page);
   if (!start.ok()) return start.status();
   const absl::StatusOr<std::vector<keys::RoleRecord>> roles =
-      parts_.roles.List(call.caller(), page->organization, page->assignable_only);
+      dependencies_.roles.List(call.caller(), page->organization, page->assignable_only);
   if (!roles.ok()) return roles.status();
   const size_t first = start->empty() ? 0 : FirstRoleAfter(*roles, *start);
   const size_t end = std::min(roles->size(), first + static_cast<size_t>(page->page_size));
@@ -79,7 +79,7 @@ absl::Status KeyAdminService::List(const Call& call, const v1::ListRolesRequest&
   const size_t taken = FillPage(wanted, response->mutable_roles(),
                                 [](const keys::RoleRecord& role, v1::Role* out) { ToProto(role, out); });
   if (taken > 0 && first + taken < roles->size()) {
-    response->set_next_page_token(SealPageToken(parts_.ring, scope, wanted[taken - 1].id));
+    response->set_next_page_token(SealPageToken(dependencies_.ring, scope, wanted[taken - 1].id));
   }
   return absl::OkStatus();
 }
@@ -89,16 +89,16 @@ absl::Status KeyAdminService::List(const Call& call, const v1::ListOrganizations
   const absl::StatusOr<PageRequest> page = PageRequestOf(request);
   if (!page.ok()) return page.status();
   const PageScope scope = ScopeOf(call, *page);
-  const absl::StatusOr<std::string> start = StartOf(parts_.ring, scope, *page);
+  const absl::StatusOr<std::string> start = StartOf(dependencies_.ring, scope, *page);
   if (!start.ok()) return start.status();
   const absl::StatusOr<keys::OrganizationPage> found =
-      parts_.organizations.List(call.caller(), *start, page->show_deleted, page->page_size);
+      dependencies_.organizations.List(call.caller(), *start, page->show_deleted, page->page_size);
   if (!found.ok()) return found.status();
   const size_t taken =
       FillPage(found->organizations, response->mutable_organizations(),
                [](const keys::OrganizationRecord& organization, v1::Organization* out) { ToProto(organization, out); });
   if (taken < found->organizations.size() || (found->more && taken > 0)) {
-    response->set_next_page_token(SealPageToken(parts_.ring, scope, found->organizations[taken - 1].id));
+    response->set_next_page_token(SealPageToken(dependencies_.ring, scope, found->organizations[taken - 1].id));
   }
   return absl::OkStatus();
 }

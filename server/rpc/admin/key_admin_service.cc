@@ -45,10 +45,10 @@ void KeyAdminService::Start(const std::shared_ptr<Call>& call, base::WorkerPool&
 
 grpc::ServerUnaryReactor* KeyAdminService::Run(grpc::CallbackServerContext* context, const Method& method,
                                                base::WorkerPool& workers, Handler handler) {
-  const auto call = std::make_shared<Call>(*context, method, parts_.verifier, parts_.security_log);
+  const auto call = std::make_shared<Call>(*context, method, dependencies_.verifier, dependencies_.security_log);
   grpc::ServerUnaryReactor* const reactor = call->reactor();
   Start(call, workers, [handler = std::move(handler)](const std::shared_ptr<Call>& started) {
-    started->Complete(Guarded([&] { return handler(*started); }));
+    started->Complete(base::Guarded([&] { return handler(*started); }));
   });
   return reactor;
 }
@@ -56,7 +56,7 @@ grpc::ServerUnaryReactor* KeyAdminService::Run(grpc::CallbackServerContext* cont
 grpc::ServerUnaryReactor* KeyAdminService::CreateKey(grpc::CallbackServerContext* context,
                                                      const v1::CreateKeyRequest* request,
                                                      v1::CreateKeyResponse* response) {
-  return Run(context, kCreateKey, parts_.issue_workers,
+  return Run(context, kCreateKey, dependencies_.issue_workers,
              [=, this](const Call& call) { return Create(call, *request, response); });
 }
 
@@ -66,9 +66,9 @@ absl::Status KeyAdminService::Create(const Call& call, const v1::CreateKeyReques
   if (!wanted.ok()) return wanted.status();
   // Issuing is rare, holds one of few workers while it waits, and would have to be asked for again: it may wait as long
   // as its caller does.
-  const absl::StatusOr<keys::IssuedKey> issued = parts_.keys.Create(call.caller(), *wanted, call.TimeLeft());
+  const absl::StatusOr<keys::IssuedKey> issued = dependencies_.keys.Create(call.caller(), *wanted, call.TimeLeft());
   if (!issued.ok()) return issued.status();
-  ToProto(issued->key, parts_.keys.DatabaseNow(), response->mutable_key());
+  ToProto(issued->key, dependencies_.keys.DatabaseNow(), response->mutable_key());
   ToProto(issued->revision, response->mutable_key()->mutable_revision());
   response->set_key_string(std::string(issued->key_string.Expose()));
   return absl::OkStatus();
@@ -79,9 +79,9 @@ grpc::ServerUnaryReactor* KeyAdminService::GetKey(grpc::CallbackServerContext* c
   return Run(context, kGetKey, [=, this](const Call& call) -> absl::Status {
     const absl::StatusOr<core::KeyName> name = KeyNameOf(*request);
     if (!name.ok()) return name.status();
-    const absl::StatusOr<keys::KeyRecord> key = parts_.keys.Get(call.caller(), name->organization, name->kid);
+    const absl::StatusOr<keys::KeyRecord> key = dependencies_.keys.Get(call.caller(), name->organization, name->kid);
     if (!key.ok()) return key.status();
-    ToProto(*key, parts_.keys.DatabaseNow(), response);
+    ToProto(*key, dependencies_.keys.DatabaseNow(), response);
     return absl::OkStatus();
   });
 }
@@ -97,9 +97,9 @@ grpc::ServerUnaryReactor* KeyAdminService::UpdateKey(grpc::CallbackServerContext
   return Run(context, kUpdateKey, [=, this](const Call& call) -> absl::Status {
     const absl::StatusOr<keys::KeyEdit> edit = KeyEditOf(*request);
     if (!edit.ok()) return edit.status();
-    const absl::StatusOr<keys::Stamped<keys::KeyRecord>> key = parts_.keys.Update(call.caller(), *edit);
+    const absl::StatusOr<keys::WithRevision<keys::KeyRecord>> key = dependencies_.keys.Update(call.caller(), *edit);
     if (!key.ok()) return key.status();
-    ToProto(key->record, parts_.keys.DatabaseNow(), response);
+    ToProto(key->record, dependencies_.keys.DatabaseNow(), response);
     ToProto(key->revision, response->mutable_revision());
     return absl::OkStatus();
   });
@@ -109,11 +109,13 @@ grpc::ServerUnaryReactor* KeyAdminService::DeleteKey(grpc::CallbackServerContext
                                                      const v1::DeleteKeyRequest* request, v1::Key* response) {
   absl::Duration patience = kDefaultDeadline;
   if (request->wait() != v1::REVOCATION_WAIT_UNSPECIFIED) {
-    patience += core::WithClockError(parts_.follower.promised_bound());
+    patience += core::WithClockError(dependencies_.follower.promised_bound());
   }
-  const auto call = std::make_shared<Call>(*context, kDeleteKey, parts_.verifier, parts_.security_log, patience);
+  const auto call =
+      std::make_shared<Call>(*context, kDeleteKey, dependencies_.verifier, dependencies_.security_log, patience);
   grpc::ServerUnaryReactor* const reactor = call->reactor();
-  Start(call, parts_.workers, [=, this](const std::shared_ptr<Call>& started) { Delete(started, *request, response); });
+  Start(call, dependencies_.workers,
+        [=, this](const std::shared_ptr<Call>& started) { Delete(started, *request, response); });
   return reactor;
 }
 
@@ -121,14 +123,14 @@ void KeyAdminService::Delete(const std::shared_ptr<Call>& call, const v1::Delete
                              v1::Key* response) {
   keys::RevocationWait wait = keys::RevocationWait::kCommitted;
   int64_t revision = 0;
-  const absl::Status deleted = Guarded([&]() -> absl::Status {
+  const absl::Status deleted = base::Guarded([&]() -> absl::Status {
     const absl::StatusOr<keys::KeyRemoval> removal = KeyRemovalOf(request);
     if (!removal.ok()) return removal.status();
     const absl::StatusOr<keys::RevocationWait> wanted = RevocationWaitOf(request);
     if (!wanted.ok()) return wanted.status();
-    const absl::StatusOr<keys::Stamped<keys::KeyRecord>> key = parts_.keys.Delete(call->caller(), *removal);
+    const absl::StatusOr<keys::WithRevision<keys::KeyRecord>> key = dependencies_.keys.Delete(call->caller(), *removal);
     if (!key.ok()) return key.status();
-    ToProto(key->record, parts_.keys.DatabaseNow(), response);
+    ToProto(key->record, dependencies_.keys.DatabaseNow(), response);
     ToProto(key->revision, response->mutable_revision());
     revision = key->revision.revision;
     wait = *wanted;
@@ -138,13 +140,14 @@ void KeyAdminService::Delete(const std::shared_ptr<Call>& call, const v1::Delete
     call->Complete(deleted);
     return;
   }
-  const base::BootTime committed_at = parts_.clock.BootNow();
+  const base::BootTime committed_at = dependencies_.clock.BootNow();
   const base::BootTime deadline = committed_at + std::clamp(call->TimeLeft(), absl::ZeroDuration(), kLongestWait);
   std::function<void()> job = [this, call, revision, wait, committed_at, deadline] {
-    call->Complete(Guarded([&] { return parts_.revocations.Await(revision, wait, committed_at, deadline); }));
+    call->Complete(
+        base::Guarded([&] { return dependencies_.revocations.Await(revision, wait, committed_at, deadline); }));
   };
   // The key is deleted; who repeats the call waits again.
-  if (!parts_.waiting.TryRun(job)) call->Complete(errors::WorkersBusy(kBusyRetryAfter));
+  if (!dependencies_.waiting.TryRun(job)) call->Complete(errors::WorkersBusy(kBusyRetryAfter));
 }
 
 grpc::ServerUnaryReactor* KeyAdminService::ListRoles(grpc::CallbackServerContext* context,
@@ -159,8 +162,8 @@ grpc::ServerUnaryReactor* KeyAdminService::CreateOrganization(grpc::CallbackServ
   return Run(context, kCreateOrganization, [=, this](const Call& call) -> absl::Status {
     const absl::StatusOr<NewOrganization> wanted = NewOrganizationOf(*request);
     if (!wanted.ok()) return wanted.status();
-    const absl::StatusOr<keys::Stamped<keys::OrganizationRecord>> organization =
-        parts_.organizations.Create(call.caller(), wanted->id, wanted->display_name);
+    const absl::StatusOr<keys::WithRevision<keys::OrganizationRecord>> organization =
+        dependencies_.organizations.Create(call.caller(), wanted->id, wanted->display_name);
     if (!organization.ok()) return organization.status();
     ToProto(organization->record, response);
     ToProto(organization->revision, response->mutable_revision());
@@ -174,7 +177,7 @@ grpc::ServerUnaryReactor* KeyAdminService::GetOrganization(grpc::CallbackServerC
   return Run(context, kGetOrganization, [=, this](const Call& call) -> absl::Status {
     const absl::StatusOr<std::string> id = OrganizationIdOf(*request);
     if (!id.ok()) return id.status();
-    const absl::StatusOr<keys::OrganizationRecord> organization = parts_.organizations.Get(call.caller(), *id);
+    const absl::StatusOr<keys::OrganizationRecord> organization = dependencies_.organizations.Get(call.caller(), *id);
     if (!organization.ok()) return organization.status();
     ToProto(*organization, response);
     return absl::OkStatus();

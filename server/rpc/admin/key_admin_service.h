@@ -9,8 +9,8 @@
 #include "server/base/clock.h"
 #include "server/base/worker_pool.h"
 #include "server/keys/admin/key_registry.h"
-#include "server/keys/admin/organization_registry.h"
-#include "server/keys/admin/role_registry.h"
+#include "server/keys/admin/organizations.h"
+#include "server/keys/admin/roles.h"
 #include "server/keys/crypto/key_ring.h"
 #include "server/keys/replication/log_follower.h"
 #include "server/keys/replication/revocation_waiter.h"
@@ -27,10 +27,10 @@ namespace latchkey::rpc {
 class KeyAdminService final : public v1::KeyAdmin::CallbackService {
  public:
   // What it works with; all outlive the service.
-  struct Parts {
+  struct Dependencies {
     keys::KeyRegistry& keys;
-    keys::OrganizationRegistry& organizations;
-    keys::RoleRegistry& roles;
+    keys::Organizations& organizations;
+    keys::Roles& roles;
     keys::KeyVerifier& verifier;
     const keys::KeyRing& ring;
     base::WorkerPool& workers;
@@ -41,7 +41,7 @@ class KeyAdminService final : public v1::KeyAdmin::CallbackService {
     const base::Clock& clock;
     SecurityLog& security_log;
   };
-  explicit KeyAdminService(const Parts& parts) : parts_(parts) {}
+  explicit KeyAdminService(const Dependencies& parts) : dependencies_(parts) {}
 
   grpc::ServerUnaryReactor* CreateKey(grpc::CallbackServerContext* context, const v1::CreateKeyRequest* request,
                                       v1::CreateKeyResponse* response) override;
@@ -74,7 +74,7 @@ class KeyAdminService final : public v1::KeyAdmin::CallbackService {
   grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, const Method& method, base::WorkerPool& workers,
                                 Handler handler);
   grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, const Method& method, Handler handler) {
-    return Run(context, method, parts_.workers, std::move(handler));
+    return Run(context, method, dependencies_.workers, std::move(handler));
   }
 
   void Delete(const std::shared_ptr<Call>& call, const v1::DeleteKeyRequest& request, v1::Key* response);
@@ -84,7 +84,7 @@ class KeyAdminService final : public v1::KeyAdmin::CallbackService {
   absl::Status List(const Call& call, const v1::ListOrganizationsRequest& request,
                     v1::ListOrganizationsResponse* response);
 
-  const Parts parts_;
+  const Dependencies dependencies_;
 };
 
 }  // namespace latchkey::rpc

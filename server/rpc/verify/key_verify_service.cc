@@ -29,7 +29,7 @@ struct Batch {
   std::atomic<int> open;
 };
 
-void Settle(Batch& batch, int index, const keys::Decider::Answer& answer) {
+void Settle(Batch& batch, int index, const keys::AsyncVerifier::Answer& answer) {
   v1::VerifyResult* const result = batch.response->mutable_results(index);
   if (answer.ok()) {
     ToProto(*answer, result->mutable_response());
@@ -53,12 +53,14 @@ bool HasVersion(const keys::IndexedKey& key, int32_t version) {
 
 }  // namespace
 
-KeyVerifyService::KeyVerifyService(const Parts& parts)
-    : parts_(parts),
-      decider_(parts.verifier, parts.follower, parts.waiting, parts.clock),
-      verify_streams_(
-          {.verifier = parts.verifier, .decider = decider_, .clock = parts.clock, .security_log = parts.security_log},
-          parts.streams),
+KeyVerifyService::KeyVerifyService(const Dependencies& parts)
+    : dependencies_(parts),
+      async_verifier_(parts.verifier, parts.follower, parts.waiting, parts.clock),
+      verify_streams_({.verifier = parts.verifier,
+                       .async_verifier = async_verifier_,
+                       .clock = parts.clock,
+                       .security_log = parts.security_log},
+                      parts.streams),
       watch_streams_({.verifier = parts.verifier,
                       .hub = parts.hub,
                       .index = parts.index,
@@ -69,7 +71,7 @@ KeyVerifyService::KeyVerifyService(const Parts& parts)
 
 KeyVerifyService::CallPointer KeyVerifyService::NewCall(grpc::CallbackServerContext* context,
                                                         const Method& method) const {
-  return std::make_shared<Call>(*context, method, parts_.verifier, parts_.security_log);
+  return std::make_shared<Call>(*context, method, dependencies_.verifier, dependencies_.security_log);
 }
 
 grpc::ServerUnaryReactor* KeyVerifyService::Verify(grpc::CallbackServerContext* context,
@@ -82,22 +84,23 @@ grpc::ServerUnaryReactor* KeyVerifyService::Verify(grpc::CallbackServerContext* 
 
 void KeyVerifyService::JudgeOne(const CallPointer& call, const v1::VerifyRequest& request,
                                 v1::VerifyResponse* response) {
-  keys::Question question;
-  if (absl::Status wrong = ReadQuestion(request, -1, question); !wrong.ok()) {
+  keys::VerifyQuery query;
+  if (absl::Status wrong = ReadVerifyQuery(request, -1, query); !wrong.ok()) {
     call->Complete(wrong);
     return;
   }
-  const auto done = [call, response](const keys::Decider::Answer& answer) {
+  const auto done = [call, response](const keys::AsyncVerifier::Answer& answer) {
     if (answer.ok()) ToProto(*answer, response);
     call->Complete(answer.status());
   };
-  if (const std::optional<keys::Decider::Answer> answer = decider_.FromMemory(question, call->caller().organization)) {
+  if (const std::optional<keys::AsyncVerifier::Answer> answer =
+          async_verifier_.FromMemory(query, call->caller().organization)) {
     done(*answer);
     return;
   }
-  std::vector<keys::Decider::Open> open;
-  open.push_back({std::move(question), done});
-  decider_.Look(std::move(open), call->caller().organization, call->address(), call->TimeLeft());
+  std::vector<keys::AsyncVerifier::PendingItem> open;
+  open.push_back({std::move(query), done});
+  async_verifier_.VerifyAsync(std::move(open), call->caller().organization, call->address(), call->TimeLeft());
 }
 
 grpc::ServerUnaryReactor* KeyVerifyService::BatchVerify(grpc::CallbackServerContext* context,
@@ -119,21 +122,21 @@ void KeyVerifyService::JudgeBatch(const CallPointer& call, const v1::BatchVerify
   for (int i = 0; i < count; ++i) response->add_results();
   // One more than there are, so that nothing ends the request's life while it is still read here.
   const auto batch = std::make_shared<Batch>(call, response, count + 1);
-  std::vector<keys::Decider::Open> open;
+  std::vector<keys::AsyncVerifier::PendingItem> open;
   for (int i = 0; i < count; ++i) {
-    keys::Question question;
-    if (absl::Status wrong = ReadQuestion(request.requests(i), i, question); !wrong.ok()) {
+    keys::VerifyQuery query;
+    if (absl::Status wrong = ReadVerifyQuery(request.requests(i), i, query); !wrong.ok()) {
       Settle(*batch, i, wrong);
-    } else if (const std::optional<keys::Decider::Answer> answer =
-                   decider_.FromMemory(question, call->caller().organization)) {
+    } else if (const std::optional<keys::AsyncVerifier::Answer> answer =
+                   async_verifier_.FromMemory(query, call->caller().organization)) {
       Settle(*batch, i, *answer);
     } else {
       open.push_back(
-          {std::move(question), [batch, i](const keys::Decider::Answer& found) { Settle(*batch, i, found); }});
+          {std::move(query), [batch, i](const keys::AsyncVerifier::Answer& found) { Settle(*batch, i, found); }});
     }
   }
   if (!open.empty()) {
-    decider_.Look(std::move(open), call->caller().organization, call->address(), call->TimeLeft());
+    async_verifier_.VerifyAsync(std::move(open), call->caller().organization, call->address(), call->TimeLeft());
   }
   if (batch->open.fetch_sub(1) == 1) call->Complete(absl::OkStatus());
 }
@@ -158,8 +161,8 @@ grpc::ServerUnaryReactor* KeyVerifyService::ReportUsage(grpc::CallbackServerCont
 void KeyVerifyService::Report(const CallPointer& call, const v1::ReportUsageRequest& request) {
   absl::StatusOr<storage::UseReport> report = absl::CancelledError("");
   {
-    const keys::KeyIndex::Pin pin(parts_.index);
-    report = UseReportOf(request, pin.reading().DatabaseTimeAt(parts_.clock.BootNow()));
+    const keys::KeyIndex::Pin pin(dependencies_.index);
+    report = UseReportOf(request, pin.snapshot().DatabaseTimeAt(dependencies_.clock.BootNow()));
     if (report.ok()) {
       // Silently, as one that does not exist: whose key it is, is nobody else's business. A version that was made up
       // would be rows of its own.
@@ -175,7 +178,7 @@ void KeyVerifyService::Report(const CallPointer& call, const v1::ReportUsageRequ
     return;
   }
   report->reporter = call->caller().kid;
-  parts_.uses.Report(*std::move(report), [call](const absl::Status& status) { call->Complete(status); });
+  dependencies_.uses.Report(*std::move(report), [call](const absl::Status& status) { call->Complete(status); });
 }
 
 void KeyVerifyService::StartDraining() {

@@ -20,7 +20,7 @@ namespace latchkey::rpc {
 // Writes every field of `out`, which may have been used before: that costs no memory anew. `index`: the request's in a
 // batch, whose errors name "requests[3].client.ip"; -1 = it is alone. An empty or wrong key is no fault of the request:
 // its verdict is MALFORMED.
-absl::Status ReadQuestion(const v1::VerifyRequest& request, int index, keys::Question& out);
+absl::Status ReadVerifyQuery(const v1::VerifyRequest& request, int index, keys::VerifyQuery& out);
 // 1..100 requests; they are checked one by one, by the function above.
 absl::Status CheckBatch(const v1::BatchVerifyRequest& request);
 

@@ -72,7 +72,7 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
   Stream(VerifyStreams& streams, grpc::CallbackServerContext& context)
       : streams_(streams),
         context_(context),
-        caller_(context, kStreamVerify, streams.parts_.verifier, streams.parts_.security_log) {}
+        caller_(context, kStreamVerify, streams.dependencies_.verifier, streams.dependencies_.security_log) {}
 
   // `refused`: why it may not even begin.
   void Begin(const absl::Status& refused) {
@@ -87,7 +87,7 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
       ++under_way_;
     }
     JudgeCaller([this](const absl::Status& known) {
-      const absl::Status admitted = known.ok() ? TakePlace() : known;
+      const absl::Status admitted = known.ok() ? AcquirePlace() : known;
       const std::lock_guard<std::mutex> lock(mutex_);
       if (!admitted.ok()) EndLocked(admitted, /*drop=*/true);
       LeaveLocked(/*read=*/true);
@@ -124,7 +124,7 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
   void OnCancel() override { End(absl::CancelledError("cancelled"), /*drop=*/true); }
 
   void OnDone() override {
-    if (!place_of_.empty()) streams_.places_.Leave(place_of_);
+    if (!place_of_.empty()) streams_.places_.Release(place_of_);
     {
       const std::lock_guard<std::mutex> lock(streams_.mutex_);
       streams_.open_.erase(this);
@@ -153,9 +153,9 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
 
  private:
   // Of the caller, who is known by now.
-  absl::Status TakePlace() {
+  absl::Status AcquirePlace() {
     const std::string& kid = caller_.principal().kid;
-    if (!streams_.places_.Take(kid)) return errors::WorkersBusy(kLimitRetryAfter);
+    if (!streams_.places_.Acquire(kid)) return errors::WorkersBusy(kLimitRetryAfter);
     place_of_ = kid;
     return absl::OkStatus();
   }
@@ -187,25 +187,25 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
       room = kMaxSought - sought_;
     }
     std::shared_ptr<Batch> batch;
-    std::vector<keys::Decider::Open> open;
+    std::vector<keys::AsyncVerifier::PendingItem> open;
     const std::string& organization = caller_.principal().organization;
     for (int i = 0; i < request_.requests_size(); ++i) {
       const auto index = static_cast<uint32_t>(i);
       if (!known.ok()) {
-        Put(*out, index, known);
+        AppendResult(*out, index, known);
         continue;
       }
       v1::VerifyRequest& item = *request_.mutable_requests(i);
-      if (absl::Status wrong = ReadQuestion(item, i, question_); !wrong.ok()) {
-        Put(*out, index, wrong);
-      } else if (const std::optional<keys::Decider::Answer> answer =
-                     streams_.parts_.decider.FromMemory(question_, organization)) {
-        Put(*out, index, *answer);
+      if (absl::Status wrong = ReadVerifyQuery(item, i, query_); !wrong.ok()) {
+        AppendResult(*out, index, wrong);
+      } else if (const std::optional<keys::AsyncVerifier::Answer> answer =
+                     streams_.dependencies_.async_verifier.FromMemory(query_, organization)) {
+        AppendResult(*out, index, *answer);
       } else if (open.size() >= room) {
-        Put(*out, index, errors::WorkersBusy(kBusyRetryAfter));
+        AppendResult(*out, index, errors::WorkersBusy(kBusyRetryAfter));
       } else {
         if (batch == nullptr) batch = std::make_shared<Batch>();
-        Seek(batch, item, index, open);
+        Enqueue(batch, item, index, open);
       }
     }
     const size_t count = open.size();
@@ -220,34 +220,35 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
       }
       if (out->used > 0) SendLocked(std::move(out));
     }
-    if (count > 0) streams_.parts_.decider.Look(std::move(open), organization, caller_.address(), *timeout);
+    if (count > 0)
+      streams_.dependencies_.async_verifier.VerifyAsync(std::move(open), organization, caller_.address(), *timeout);
     const std::lock_guard<std::mutex> lock(mutex_);
     LeaveLocked(/*read=*/true);
   }
 
   // Moves `item` out of the message, which is read into again, and adds it to what is looked for.
-  void Seek(const std::shared_ptr<Batch>& batch, v1::VerifyRequest& item, uint32_t index,
-            std::vector<keys::Decider::Open>& open) {
+  void Enqueue(const std::shared_ptr<Batch>& batch, v1::VerifyRequest& item, uint32_t index,
+               std::vector<keys::AsyncVerifier::PendingItem>& open) {
     v1::VerifyRequest& kept = batch->requests.emplace_back();
     kept.Swap(&item);
-    keys::Decider::Open& asked = open.emplace_back();
+    keys::AsyncVerifier::PendingItem& asked = open.emplace_back();
     // It was fine a moment ago; only its views change.
-    static_cast<void>(ReadQuestion(kept, static_cast<int>(index), asked.question));
-    asked.done = [self = shared_from_this(), batch, index](const keys::Decider::Answer& answer) {
-      self->Found(batch, index, answer);
+    static_cast<void>(ReadVerifyQuery(kept, static_cast<int>(index), asked.query));
+    asked.done = [self = shared_from_this(), batch, index](const keys::AsyncVerifier::Answer& answer) {
+      self->OnDecided(batch, index, answer);
     };
   }
 
-  void Found(const std::shared_ptr<Batch>& batch, uint32_t index, const keys::Decider::Answer& answer) {
+  void OnDecided(const std::shared_ptr<Batch>& batch, uint32_t index, const keys::AsyncVerifier::Answer& answer) {
     const std::lock_guard<std::mutex> lock(mutex_);
     --sought_;
     if (--batch->open == 0) batches_.erase(batch->id);
     if (!drop_) {
       if (batch->unsent != nullptr) {
-        Put(*batch->unsent, index, answer);
+        AppendResult(*batch->unsent, index, answer);
       } else {
         std::unique_ptr<Outgoing> out = NewAnswerLocked(batch->id);
-        Put(*out, index, answer);
+        AppendResult(*out, index, answer);
         out->batch = batch;
         batch->unsent = out.get();
         SendLocked(std::move(out));
@@ -256,7 +257,7 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
     LeaveLocked(/*read=*/false);
   }
 
-  void Put(Outgoing& out, uint32_t index, const absl::Status& status) {
+  void AppendResult(Outgoing& out, uint32_t index, const absl::Status& status) {
     if (IsHidden(status)) {
       log::Warning(
           "batch item failed",
@@ -264,11 +265,11 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
     }
     *out.Add(index)->mutable_error() = RpcStatusOf(status, caller_.id());
   }
-  void Put(Outgoing& out, uint32_t index, const keys::Decider::Answer& answer) {
+  void AppendResult(Outgoing& out, uint32_t index, const keys::AsyncVerifier::Answer& answer) {
     if (answer.ok()) {
       ToProto(*answer, out.Add(index)->mutable_response());
     } else {
-      Put(out, index, answer.status());
+      AppendResult(out, index, answer.status());
     }
   }
 
@@ -299,7 +300,7 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
       writing_->batch = nullptr;
     }
     writing_->Trim();
-    write_began_ = streams_.parts_.clock.BootNow();
+    write_began_ = streams_.dependencies_.clock.BootNow();
     StartWrite(&writing_->message);
   }
 
@@ -350,7 +351,7 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
   Caller caller_;
   std::shared_ptr<Stream> self_;
   v1::StreamVerifyRequest request_;
-  keys::Question question_;  // The one that is being read.
+  keys::VerifyQuery query_;  // The one that is being read.
   std::string place_of_;     // Whose place it takes; "" = it has none. Set at the beginning.
 
   std::mutex mutex_;
@@ -369,8 +370,11 @@ class VerifyStreams::Stream final : public Reactor, public std::enable_shared_fr
   std::optional<absl::Status> end_;
 };
 
-VerifyStreams::VerifyStreams(const Parts& parts, size_t limit)
-    : parts_(parts), limit_(limit), places_(std::max<size_t>(1, limit / 2)), sweeper_([this] { SweepEachSecond(); }) {}
+VerifyStreams::VerifyStreams(const Dependencies& parts, size_t limit)
+    : dependencies_(parts),
+      limit_(limit),
+      places_(std::max<size_t>(1, limit / 2)),
+      sweeper_([this] { SweepEachSecond(); }) {}
 
 VerifyStreams::~VerifyStreams() {
   {
@@ -413,7 +417,7 @@ void VerifyStreams::SweepEachSecond() {
   while (!wake_.wait_for(lock, kSweepEvery, [this] { return stopping_; })) {
     for (Stream* stream : open_) all.push_back(stream->shared_from_this());
     lock.unlock();
-    const base::BootTime now = parts_.clock.BootNow();
+    const base::BootTime now = dependencies_.clock.BootNow();
     for (const std::shared_ptr<Stream>& stream : all) stream->Sweep(now);
     all.clear();  // Without the lock: a stream may end with the last reference to it.
     lock.lock();

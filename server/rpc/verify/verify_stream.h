@@ -11,15 +11,15 @@
 #include "absl/container/flat_hash_set.h"
 #include "latchkey/v1/key_verify.grpc.pb.h"
 #include "server/base/clock.h"
-#include "server/keys/verify/decider.h"
+#include "server/keys/verify/async_verifier.h"
 #include "server/keys/verify/key_verifier.h"
 #include "server/rpc/call/security_log.h"
-#include "server/rpc/transport/caller_places.h"
+#include "server/rpc/transport/per_caller_limit.h"
 
 namespace latchkey::rpc {
 
 // The open StreamVerify streams. Each reads a batch at a time, answers what memory decides on gRPC's own thread in one
-// message, and the rest in later messages as it is decided. Reading stops while 64 answers wait for a client that does
+// message, and the rest in later messages as it is decided. Snapshot stops while 64 answers wait for a client that does
 // not take them. Each second one thread looks at all streams: one whose caller is no longer good is ended though it
 // says nothing, and one whose client has taken nothing of an answer for 30 s is cancelled. Thread-safe.
 class VerifyStreams {
@@ -27,14 +27,14 @@ class VerifyStreams {
   using Reactor = grpc::ServerBidiReactor<v1::StreamVerifyRequest, v1::StreamVerifyResponse>;
 
   // What it works with; all outlive it.
-  struct Parts {
+  struct Dependencies {
     keys::KeyVerifier& verifier;
-    keys::Decider& decider;
+    keys::AsyncVerifier& async_verifier;
     const base::Clock& clock;
     SecurityLog& security_log;
   };
   // `limit`: streams at a time, half of them by one key; beyond it WORKERS_BUSY.
-  explicit VerifyStreams(const Parts& parts, size_t limit);
+  explicit VerifyStreams(const Dependencies& parts, size_t limit);
   // Streams must be gone.
   ~VerifyStreams();
   VerifyStreams(const VerifyStreams&) = delete;
@@ -48,9 +48,9 @@ class VerifyStreams {
   class Stream;
   void SweepEachSecond();
 
-  const Parts parts_;
+  const Dependencies dependencies_;
   const size_t limit_;
-  CallerPlaces places_;
+  PerCallerLimit places_;
   std::mutex mutex_;
   std::condition_variable wake_;
   bool draining_ = false;

@@ -17,7 +17,7 @@
 #include "server/rpc/call/caller.h"
 #include "server/rpc/call/convert.h"
 #include "server/rpc/call/status_conversion.h"
-#include "server/rpc/transport/caller_places.h"
+#include "server/rpc/transport/per_caller_limit.h"
 #include "server/rpc/verify/verify_requests.h"
 
 namespace latchkey::rpc {
@@ -81,15 +81,15 @@ struct WatchStreams::Shared {
   absl::flat_hash_set<Stream*> open;
   std::optional<std::chrono::steady_clock::time_point> draining_since;
   bool stopping = false;
-  CallerPlaces places;
+  PerCallerLimit places;
 };
 
 // Lives until OnDone, and until nobody wakes it any more. Like a StreamVerify stream it finishes only when none of its
 // own callbacks is under way.
 class WatchStreams::Stream final : public Reactor, public std::enable_shared_from_this<Stream> {
  public:
-  Stream(const Parts& parts, std::shared_ptr<Shared> shared, grpc::CallbackServerContext& context)
-      : parts_(parts),
+  Stream(const Dependencies& parts, std::shared_ptr<Shared> shared, grpc::CallbackServerContext& context)
+      : dependencies_(parts),
         shared_(std::move(shared)),
         context_(context),
         caller_(context, kWatch, parts.verifier, parts.security_log),
@@ -108,7 +108,7 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
       ++under_way_;
     }
     JudgeCaller([this](const absl::Status& known) {
-      const absl::Status admitted = known.ok() ? TakePlace() : known;
+      const absl::Status admitted = known.ok() ? AcquirePlace() : known;
       const std::lock_guard<std::mutex> lock(mutex_);
       --under_way_;
       if (!admitted.ok()) EndLocked(admitted);
@@ -125,7 +125,7 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
         PumpLocked();
         return;
       }
-      heard_at_ = parts_.clock.BootNow();
+      heard_at_ = dependencies_.clock.BootNow();
       ++under_way_;
     }
     JudgeCaller([this](const absl::Status& known) { Take(known); });
@@ -147,7 +147,7 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
   void OnDone() override {
     // Unsubscribed here, not when the last who wakes it lets go: the hub must not wait for a client that is gone.
     stream_ = nullptr;
-    if (!place_of_.empty()) shared_->places.Leave(place_of_);
+    if (!place_of_.empty()) shared_->places.Release(place_of_);
     {
       const std::lock_guard<std::mutex> lock(shared_->mutex);
       shared_->open.erase(this);
@@ -190,9 +190,9 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
 
  private:
   // Of the caller, who is known by now.
-  absl::Status TakePlace() {
+  absl::Status AcquirePlace() {
     const std::string& kid = caller_.principal().kid;
-    if (!shared_->places.Take(kid)) return errors::WorkersBusy(kLimitRetryAfter);
+    if (!shared_->places.Acquire(kid)) return errors::WorkersBusy(kLimitRetryAfter);
     place_of_ = kid;
     return absl::OkStatus();
   }
@@ -228,7 +228,7 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
       if (!caller_.principal().ActsOn(organization)) return errors::FieldNotSupported("subscribe.organizations");
     }
     if (wanted->organizations.empty() && own != core::kSystemOrganization) wanted->organizations = {own};
-    absl::StatusOr<keys::WatchHub::Subscription> subscription = parts_.hub.Subscribe(
+    absl::StatusOr<keys::WatchHub::Subscription> subscription = dependencies_.hub.Subscribe(
         std::move(wanted->organizations), wanted->resume, [shared = shared_, weak = weak_from_this()] {
           if (std::shared_ptr<Stream> stream = weak.lock()) shared->Schedule(std::move(stream));
         });
@@ -281,7 +281,7 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
       ToProto(from_, hello->mutable_sub_revision());
       hello->set_resumed(resumed_);
       // After a lowering servers may still hold leases of the old bound: clients must reckon with those.
-      told_bound_ = parts_.follower.promised_bound();
+      told_bound_ = dependencies_.follower.promised_bound();
       ToProto(*told_bound_, hello->mutable_max_staleness());
       read_after_write_ = true;
       WriteLocked();
@@ -313,7 +313,7 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
     v1::WatchResponse::Pong* const pong = response_.mutable_pong();
     pong->set_echo_seq(pong_->seq);
     ToProto(pong_->told, pong->mutable_revision());
-    const base::BootTime now = parts_.clock.BootNow();  // The clock last.
+    const base::BootTime now = dependencies_.clock.BootNow();  // The clock last.
     const absl::Duration remaining =
         pong_->lends ? std::max(pong_->lease_until - now, absl::ZeroDuration()) : absl::ZeroDuration();
     if (!stream_->Grant(now + core::WithClockError(remaining))) {
@@ -330,10 +330,10 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
   // first: a row is in the index a moment before it is in the queues, and a client must not acknowledge what it was not
   // told. The lease is safe either way: it was granted before such a row was known.
   void LoadLease() {
-    pong_->told = parts_.hub.position();
-    const keys::KeyIndex::Reading reading = parts_.index.Read();
-    pong_->covers = reading.revision;
-    pong_->lease_until = reading.lease_until;
+    pong_->told = dependencies_.hub.position();
+    const keys::KeyIndex::Snapshot snapshot = dependencies_.index.Read();
+    pong_->covers = snapshot.revision;
+    pong_->lease_until = snapshot.lease_until;
     pong_->loaded = true;
   }
 
@@ -342,7 +342,7 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
     StartWrite(&response_);
   }
 
-  const Parts& parts_;
+  const Dependencies& dependencies_;
   const std::shared_ptr<Shared> shared_;
   grpc::CallbackServerContext& context_;
   Caller caller_;
@@ -370,8 +370,8 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
   std::optional<absl::Status> end_;
 };
 
-WatchStreams::WatchStreams(const Parts& parts, size_t limit)
-    : parts_(parts),
+WatchStreams::WatchStreams(const Dependencies& parts, size_t limit)
+    : dependencies_(parts),
       limit_(limit),
       shared_(std::make_shared<Shared>(std::max<size_t>(1, limit / 2))),
       writer_([this] { Work(); }) {}
@@ -386,7 +386,7 @@ WatchStreams::~WatchStreams() {
 }
 
 WatchStreams::Reactor* WatchStreams::Open(grpc::CallbackServerContext& context) {
-  const auto stream = std::make_shared<Stream>(parts_, shared_, context);
+  const auto stream = std::make_shared<Stream>(dependencies_, shared_, context);
   absl::Status refused;
   {
     const std::lock_guard<std::mutex> lock(shared_->mutex);
@@ -433,8 +433,8 @@ void WatchStreams::Work() {
     lock.unlock();
     for (const std::shared_ptr<Stream>& stream : ready) stream->Pump();
     if (!all.empty()) {
-      const base::BootTime boot_now = parts_.clock.BootNow();
-      const absl::Duration bound = parts_.follower.promised_bound();
+      const base::BootTime boot_now = dependencies_.clock.BootNow();
+      const absl::Duration bound = dependencies_.follower.promised_bound();
       for (const std::shared_ptr<Stream>& stream : all) stream->Sweep(boot_now, bound, over);
     }
     // Without the lock: a stream may end with the last reference to it.

@@ -26,7 +26,7 @@ class WatchStreams {
   using Reactor = grpc::ServerBidiReactor<v1::WatchRequest, v1::WatchResponse>;
 
   // What it works with; all outlive it.
-  struct Parts {
+  struct Dependencies {
     keys::KeyVerifier& verifier;
     keys::WatchHub& hub;
     const keys::KeyIndex& index;
@@ -35,7 +35,7 @@ class WatchStreams {
     SecurityLog& security_log;
   };
   // `limit`: streams at a time, half of them by one key; beyond it WORKERS_BUSY.
-  explicit WatchStreams(const Parts& parts, size_t limit);
+  explicit WatchStreams(const Dependencies& parts, size_t limit);
   // Streams must be gone.
   ~WatchStreams();
   WatchStreams(const WatchStreams&) = delete;
@@ -50,7 +50,7 @@ class WatchStreams {
   struct Shared;
   void Work();
 
-  const Parts parts_;
+  const Dependencies dependencies_;
   const size_t limit_;
   const std::shared_ptr<Shared> shared_;  // The hub may wake a stream of ours while we are gone already.
   std::thread writer_;

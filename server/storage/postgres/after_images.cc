@@ -36,7 +36,7 @@ void WriteProof(Connection& connection, const std::string& kid, const keys::NewS
     return;
   }
   const std::string_view digest(secret.proof.digest.data(), secret.proof.digest.size());
-  connection.Run("put_proof", kid, secret.version, Text(std::string(1, secret.proof.generation)), HexText(digest));
+  connection.Run("put_proof", kid, secret.version, Text(std::string(1, secret.proof.ring_id)), HexText(digest));
 }
 
 void WriteKey(Connection& connection, const keys::KeyRecord& key, const std::optional<keys::NewSecret>& secret,

@@ -20,7 +20,7 @@ constexpr int kRetries = 3;
 // One go at the transaction on one session.
 class Attempt {
  public:
-  Attempt(ConnectionPool& pool, ConnectionPool::Lease lease, absl::Duration patience, const LockPlan& plan)
+  Attempt(ConnectionPool& pool, ConnectionPool::PooledConnection lease, absl::Duration patience, const LockPlan& plan)
       : pool_(pool), lease_(std::move(lease)), patience_(patience), plan_(plan) {}
 
   // nullopt: try again, as failure() says.
@@ -39,7 +39,7 @@ class Attempt {
   }
 
   ConnectionPool& pool_;
-  ConnectionPool::Lease lease_;
+  ConnectionPool::PooledConnection lease_;
   const absl::Duration patience_;
   const LockPlan& plan_;
   SqlFailure failure_;
@@ -101,7 +101,7 @@ std::optional<absl::StatusOr<Committed>> Attempt::AfterBrokenMessage(const Trans
   }
   Clean();
   const bool usable = lease_->open() && !lease_.dropped();
-  if (!usable) lease_ = ConnectionPool::Lease();  // Its place in the pool may be the only one.
+  if (!usable) lease_ = ConnectionPool::PooledConnection();  // Its place in the pool may be the only one.
   Outcome outcome = AskOutcome(pool_, usable ? &*lease_ : nullptr, transaction, mutation, patience_);
   switch (outcome.kind) {
     case Outcome::kCommitted:
@@ -120,7 +120,7 @@ absl::StatusOr<Committed> CommitWith(ConnectionPool& pool, absl::Duration in_dou
                                      KeyStore::Decide decide) {
   bool fresh = false;
   for (int retries = 0;;) {
-    ConnectionPool::Lease lease = pool.Borrow(fresh);
+    ConnectionPool::PooledConnection lease = pool.Borrow(fresh);
     if (!lease) return errors::DatabaseUnavailable();
     Attempt attempt(pool, std::move(lease), in_doubt_patience, plan);
     std::optional<absl::StatusOr<Committed>> result = attempt.Run(decide);

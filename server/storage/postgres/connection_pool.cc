@@ -4,9 +4,9 @@
 
 namespace latchkey::storage::postgres {
 
-ConnectionPool::Lease::Lease(Lease&& other) noexcept { *this = std::move(other); }
+ConnectionPool::PooledConnection::PooledConnection(PooledConnection&& other) noexcept { *this = std::move(other); }
 
-ConnectionPool::Lease& ConnectionPool::Lease::operator=(Lease&& other) noexcept {
+ConnectionPool::PooledConnection& ConnectionPool::PooledConnection::operator=(PooledConnection&& other) noexcept {
   if (this == &other) return *this;
   Return();
   pool_ = std::exchange(other.pool_, nullptr);
@@ -16,9 +16,9 @@ ConnectionPool::Lease& ConnectionPool::Lease::operator=(Lease&& other) noexcept 
   return *this;
 }
 
-ConnectionPool::Lease::~Lease() { Return(); }
+ConnectionPool::PooledConnection::~PooledConnection() { Return(); }
 
-void ConnectionPool::Lease::Return() {
+void ConnectionPool::PooledConnection::Return() {
   if (pool_ == nullptr) return;
   if (drop_) connection_.reset();
   std::exchange(pool_, nullptr)->GiveBack(std::move(connection_));
@@ -32,8 +32,8 @@ ConnectionPool::ConnectionPool(std::string connection_string, SessionSettings se
       size_(size),
       longest_wait_(longest_wait) {}
 
-ConnectionPool::Lease ConnectionPool::Borrow(bool fresh) {
-  Lease lease;
+ConnectionPool::PooledConnection ConnectionPool::Borrow(bool fresh) {
+  PooledConnection lease;
   // Closing a session talks to the server: not under the lock.
   std::vector<std::unique_ptr<Connection>> closing;
   {
@@ -61,7 +61,7 @@ ConnectionPool::Lease ConnectionPool::Borrow(bool fresh) {
     lease.fresh_ = true;
     return lease;
   } catch (...) {
-    return Lease();  // The destructor of `lease` gives the place back.
+    return PooledConnection();  // The destructor of `lease` gives the place back.
   }
 }
 

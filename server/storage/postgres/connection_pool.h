@@ -17,12 +17,12 @@ namespace latchkey::storage::postgres {
 class ConnectionPool {
  public:
   // A borrowed session; gives it back when destroyed, or drops it if it is broken. Falsy if none was to be had.
-  class Lease {
+  class PooledConnection {
    public:
-    Lease() = default;
-    Lease(Lease&& other) noexcept;
-    Lease& operator=(Lease&& other) noexcept;
-    ~Lease();
+    PooledConnection() = default;
+    PooledConnection(PooledConnection&& other) noexcept;
+    PooledConnection& operator=(PooledConnection&& other) noexcept;
+    ~PooledConnection();
 
     explicit operator bool() const { return connection_ != nullptr; }
     Connection& operator*() const { return *connection_; }
@@ -48,7 +48,7 @@ class ConnectionPool {
 
   // Waits up to `longest_wait` for a place, then opens a session if none is idle. Falsy if there is no place or no
   // database. `fresh`: idle sessions are closed, they are as old as one that broke. Never throws.
-  Lease Borrow(bool fresh = false);
+  PooledConnection Borrow(bool fresh = false);
 
  private:
   void GiveBack(std::unique_ptr<Connection> connection);

@@ -64,7 +64,7 @@ Outcome AskOutcome(ConnectionPool& pool, Connection* connection, const Transacti
   }
   const auto until = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(patience);
   while (std::chrono::steady_clock::now() < until) {
-    if (ConnectionPool::Lease lease = pool.Borrow(/*fresh=*/true)) {
+    if (ConnectionPool::PooledConnection lease = pool.Borrow(/*fresh=*/true)) {
       std::optional<Outcome> outcome = Ask(*lease, transaction, mutation);
       if (!outcome.has_value() && !lease->Reset()) lease.Drop();
       if (outcome.has_value()) return *std::move(outcome);

@@ -73,10 +73,10 @@ absl::StatusOr<std::optional<std::string>> PostgresKeyStore::ReadChain(int64_t r
   return chain;
 }
 
-absl::StatusOr<LogPage> PostgresKeyStore::RenewLease(const Beat& beat, int64_t cursor, int limit) {
+absl::StatusOr<LogPage> PostgresKeyStore::RenewLease(const Heartbeat& beat, int64_t cursor, int limit) {
   // Not by OnConnection: one message on one session. The caller anchors a lease at the time it called; what another
   // session would say later is for the next call.
-  ConnectionPool::Lease lease = pool_->Borrow();
+  ConnectionPool::PooledConnection lease = pool_->Borrow();
   if (!lease) return errors::DatabaseUnavailable();
   const int notices_before = lease->notices();
   try {

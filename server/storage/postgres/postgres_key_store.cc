@@ -29,7 +29,7 @@ PostgresKeyStore::~PostgresKeyStore() = default;
 
 absl::Status PostgresKeyStore::OnConnection(const char* what, absl::FunctionRef<void(postgres::Connection&)> job) {
   for (bool fresh = false;; fresh = true) {
-    ConnectionPool::Lease lease = pool_->Borrow(fresh);
+    ConnectionPool::PooledConnection lease = pool_->Borrow(fresh);
     if (!lease) return errors::DatabaseUnavailable();
     try {
       job(*lease);
@@ -49,7 +49,7 @@ absl::Status PostgresKeyStore::InTransaction(const char* what, absl::FunctionRef
   constexpr int kRetries = 3;
   bool fresh = false;
   for (int retries = 0;;) {
-    ConnectionPool::Lease lease = pool_->Borrow(fresh);
+    ConnectionPool::PooledConnection lease = pool_->Borrow(fresh);
     if (!lease) return errors::DatabaseUnavailable();
     bool committing = false;
     try {

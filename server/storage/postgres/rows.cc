@@ -200,10 +200,10 @@ keys::Settings SettingsFrom(const pqxx::row& row, int first) {
   return settings;
 }
 
-keys::Proof ProofFrom(std::string_view generation, std::string_view digest) {
+keys::Proof ProofFrom(std::string_view ring_id, std::string_view digest) {
   keys::Proof proof;
-  if (generation.size() != 1 || digest.size() != proof.digest.size()) throw std::invalid_argument("not a proof");
-  proof.generation = generation[0];
+  if (ring_id.size() != 1 || digest.size() != proof.digest.size()) throw std::invalid_argument("not a proof");
+  proof.ring_id = ring_id[0];
   std::copy(digest.begin(), digest.end(), proof.digest.begin());
   return proof;
 }

@@ -35,7 +35,7 @@ keys::OrganizationRecord OrganizationFrom(const pqxx::row& row);
 keys::LogRow LogRowFrom(const pqxx::row& row, int first);
 // LATCHKEY_SETTINGS_COLUMNS from column `first` on.
 keys::Settings SettingsFrom(const pqxx::row& row, int first);
-// From a generation of one character and the 16 bytes of a digest.
-keys::Proof ProofFrom(std::string_view generation, std::string_view digest);
+// From a ring_id of one character and the 16 bytes of a digest.
+keys::Proof ProofFrom(std::string_view ring_id, std::string_view digest);
 
 }  // namespace latchkey::storage::postgres

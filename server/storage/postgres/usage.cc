@@ -75,7 +75,7 @@ absl::Status PostgresKeyStore::PutProofs(std::vector<keys::KeyProof> proofs) {
   for (const auto& [key, proof] : sorted) {
     kids.push_back(key.first);
     versions.push_back(absl::StrCat(key.second));
-    generations.emplace_back(1, proof.generation);
+    generations.emplace_back(1, proof.ring_id);
     digests.push_back(postgres::HexText({proof.digest.data(), proof.digest.size()}));
   }
   return InTransaction("storing proofs", [&](Connection& connection) {

@@ -44,7 +44,7 @@ TEST(Judge, OfSeveralReasonsTheFirstInTheFixedOrderIsTheVerdict) {
     for (int i = 4; i >= 0; --i) {
       if (reasons >> i & 1) expected = kOrder[i];
     }
-    Standing standing{.revoked = (reasons & 1) != 0, .disabled = (reasons & 2) != 0, .expired = (reasons & 4) != 0};
+    KeyStatus standing{.revoked = (reasons & 1) != 0, .disabled = (reasons & 2) != 0, .expired = (reasons & 4) != 0};
     standing.permissions = &held;
     Wanted asked{.client_ip = "192.168.0.1"};
     if (reasons & 8) standing.allowed_cidrs = blocks;

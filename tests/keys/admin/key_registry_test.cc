@@ -319,7 +319,7 @@ TEST(Isolation, NothingOfOneOrganizationIsSeenOrTouchedByAnother) {
   EXPECT_EQ(service.registry.Get(beta, "acme", none).status().message(), "no key " + core::KeyNameOf("acme", none));
 }
 
-TEST(RoleRegistry, AssignableOnlyShowsWhatTheCallerMayGive) {
+TEST(Roles, AssignableOnlyShowsWhatTheCallerMayGive) {
   MemoryService service;
   service.PutRole("acme", "beside", {"other.thing"});
   const Principal admin = service.As(service.MustCreate(service.acme_owner, "acme", "admin").key);
@@ -372,9 +372,9 @@ TEST(KeyRegistry, WhenTheDatabaseIsAwayNothingIsChangedAndNothingIsLost) {
   EXPECT_THAT(service.registry.Delete(service.acme_owner, {"acme", key.key.kid}), IsOk());
 }
 
-TEST(Bootstrapper, WorksOnceAndKeepsNothingTheSecondTime) {
+TEST(Bootstrap, WorksOnceAndKeepsNothingTheSecondTime) {
   MemoryService service;
-  Bootstrapper again(service.store, service.minter, "test");
+  Bootstrap again(service.store, service.minter, "test");
   bool kept = false;
   const auto keep = [&kept](const std::vector<MintedKey>&) {
     kept = true;

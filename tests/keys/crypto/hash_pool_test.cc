@@ -22,7 +22,7 @@ namespace {
 using ::latchkey::testing::FakeClock;
 using ::latchkey::testing::HasReason;
 using ::latchkey::testing::IsOk;
-using Lane = HashPool::Lane;
+using Priority = HashPool::Priority;
 
 // A worker asks the clock just before and just after each hash: a gate for one hash at a time.
 class StepClock final : public base::Clock {
@@ -71,7 +71,8 @@ std::string ServedInOrder(const std::string& lanes) {
   std::string served;
   std::vector<std::thread> threads;
   const auto hash = [&](char lane) {
-    const auto ticket = pool.Admit(absl::InfiniteDuration(), lane == 'F' ? Lane::kFirst : Lane::kSlow);
+    const auto ticket =
+        pool.Admit(absl::InfiniteDuration(), lane == 'F' ? Priority::kInteractive : Priority::kBackground);
     EXPECT_THAT(pool.Hash(*ticket, core::Secret(std::string("x"))), IsOk());
     const std::lock_guard<std::mutex> lock(mutex);
     served += lane;
@@ -80,7 +81,8 @@ std::string ServedInOrder(const std::string& lanes) {
   threads.emplace_back(hash, 'F');
   clock.AwaitBegun(1);
   for (const char lane : lanes) threads.emplace_back(hash, lane);
-  while (pool.waiting(Lane::kFirst) + pool.waiting(Lane::kSlow) < lanes.size()) std::this_thread::yield();
+  while (pool.waiting(Priority::kInteractive) + pool.waiting(Priority::kBackground) < lanes.size())
+    std::this_thread::yield();
   for (size_t i = 0; i <= lanes.size(); ++i) {
     clock.Step();
     std::unique_lock<std::mutex> lock(mutex);
@@ -126,7 +128,7 @@ TEST(HashPool, AdmitsByWhatIsAheadOfALane) {
   const FakeClock clock;
   HashPool pool(OneWorker(), clock);
   std::deque<HashPool::Ticket> out;
-  const auto admit = [&](int count, Lane lane) {
+  const auto admit = [&](int count, Priority lane) {
     for (int i = 0; i < count; ++i) {
       auto ticket = pool.Admit(absl::InfiniteDuration(), lane);
       ASSERT_THAT(ticket, IsOk());
@@ -134,7 +136,7 @@ TEST(HashPool, AdmitsByWhatIsAheadOfALane) {
     }
   };
   // The shortest patience that is admitted, in hashes.
-  const auto needed = [&](Lane lane) {
+  const auto needed = [&](Priority lane) {
     for (int hashes = 0;; ++hashes) {
       const auto ticket = pool.Admit(absl::Milliseconds(25) * hashes, lane);
       if (ticket.ok()) return hashes;
@@ -142,18 +144,18 @@ TEST(HashPool, AdmitsByWhatIsAheadOfALane) {
       EXPECT_GE(errors::DetailOf(ticket.status())->retry_after, absl::Milliseconds(10));
     }
   };
-  EXPECT_EQ(needed(Lane::kFirst), 1);
-  EXPECT_EQ(needed(Lane::kSlow), 1);
-  admit(5, Lane::kSlow);
-  EXPECT_EQ(needed(Lane::kFirst), 1) << "the slow lane's turn comes after nine";
-  EXPECT_EQ(needed(Lane::kSlow), 6);
-  admit(20, Lane::kFirst);
-  EXPECT_EQ(needed(Lane::kFirst), 1 + 20 + 2);
-  EXPECT_EQ(needed(Lane::kSlow), 1 + 5 + 20);
-  admit(100, Lane::kFirst);
-  EXPECT_EQ(needed(Lane::kSlow), 1 + 5 + 54) << "nine for each of the six";
+  EXPECT_EQ(needed(Priority::kInteractive), 1);
+  EXPECT_EQ(needed(Priority::kBackground), 1);
+  admit(5, Priority::kBackground);
+  EXPECT_EQ(needed(Priority::kInteractive), 1) << "the slow lane's turn comes after nine";
+  EXPECT_EQ(needed(Priority::kBackground), 6);
+  admit(20, Priority::kInteractive);
+  EXPECT_EQ(needed(Priority::kInteractive), 1 + 20 + 2);
+  EXPECT_EQ(needed(Priority::kBackground), 1 + 5 + 20);
+  admit(100, Priority::kInteractive);
+  EXPECT_EQ(needed(Priority::kBackground), 1 + 5 + 54) << "nine for each of the six";
   out.clear();
-  EXPECT_EQ(needed(Lane::kFirst), 1);
+  EXPECT_EQ(needed(Priority::kInteractive), 1);
 }
 
 TEST(HashPool, RaisesItsWorkersNiceValue) {

@@ -45,8 +45,8 @@ TEST(KeyRing, MakesProofsUnderTheActiveGenerationAndFindsOlderOnes) {
   const core::Secret key = before.Mint();
   const core::KeyParts parts = *core::ParseKeyString(key.Expose());
   const Proof old = before.ProofOf(parts);
-  EXPECT_EQ(old.generation, '1');
-  EXPECT_EQ(after->ProofOf(parts).generation, '2');
+  EXPECT_EQ(old.ring_id, '1');
+  EXPECT_EQ(after->ProofOf(parts).ring_id, '2');
   EXPECT_NE(after->ProofOf(parts).digest, old.digest);
   EXPECT_TRUE(after->ProofOf(parts, '1') == old);
   EXPECT_FALSE(after->ProofOf(parts, '3'));

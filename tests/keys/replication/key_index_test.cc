@@ -26,7 +26,7 @@ LogPosition At(int64_t rev) { return {rev, absl::StrCat(absl::StrFormat("%08d", 
 base::BootTime Boot(int64_t seconds) { return base::BootTime::FromNanoseconds(seconds * 1'000'000'000); }
 Proof MakeProof(char generation, char digit) {
   Proof proof;
-  proof.generation = generation;
+  proof.ring_id = generation;
   proof.digest.fill(digit);
   return proof;
 }
@@ -83,8 +83,8 @@ void Put(KeyIndex& index, const Change& change, const std::vector<KeyProof>& pro
 }
 
 // Adds a key as a snapshot shows it.
-void AddTo(KeyIndex::Load& load, const std::string& kid, const std::string& organization, const std::string& role,
-           const std::string& display_name = "a key", const Proof& proof = {}) {
+void AddTo(KeyIndex::SnapshotLoader& load, const std::string& kid, const std::string& organization,
+           const std::string& role, const std::string& display_name = "a key", const Proof& proof = {}) {
   const storage::SnapshotVersion version{.id = 1, .expires_at = Never(), .proof = proof};
   storage::SnapshotKey key;
   key.organization = organization;
@@ -169,8 +169,8 @@ TEST(KeyIndex, AnAddressBlockThatCanNotBeReadAllowsNobody) {
 TEST(KeyIndex, BeforeTheFirstLoadThereIsNothing) {
   const KeyIndex index;
   const KeyIndex::Pin pin(index);
-  EXPECT_EQ(pin.reading().lease_until, base::BootTime::Never());
-  EXPECT_EQ(pin.reading().revision, 0);
+  EXPECT_EQ(pin.snapshot().lease_until, base::BootTime::Never());
+  EXPECT_EQ(pin.snapshot().revision, 0);
   EXPECT_EQ(index.position().chain, "");
   EXPECT_EQ(pin.FindKey(KidOf(1)), nullptr);
   EXPECT_EQ(pin.FindOrganization("acme"), nullptr);
@@ -204,7 +204,7 @@ TEST(KeyIndex, TheLeaseNeverGoesBackButByEndLeaseAndLoad) {
   index.Extend(Boot(3), now, Boot(1));
   EXPECT_EQ(index.Read().lease_until, Boot(3));
 
-  KeyIndex::Load load(index);
+  KeyIndex::SnapshotLoader load(index);
   load.Begin(At(7), 0);
   EXPECT_EQ(index.Read().lease_until, Boot(3));
   load.Publish();
@@ -222,7 +222,7 @@ TEST(KeyIndex, TheDatabasesTimeNeverGoesBackAndGoesOnOnceItsClockHasCaughtUp) {
   index.Extend(Boot(60), noon + absl::Seconds(50) - absl::Seconds(100), Boot(55), Boot(55));
   EXPECT_EQ(index.Read().DatabaseTimeAt(Boot(55)), noon + absl::Seconds(3));
   // A view that is loaded anew, of another history perhaps, does not bring the past back either.
-  KeyIndex::Load load(index);
+  KeyIndex::SnapshotLoader load(index);
   load.Begin(At(7), 0);
   load.Publish();
   EXPECT_EQ(index.Read().DatabaseTimeAt(Boot(56)), noon + absl::Seconds(3));
@@ -370,14 +370,14 @@ TEST(KeyIndex, AProofOfAVersionThatIsGoneIsForgotten) {
 TEST(KeyIndex, EvidenceFromBeforeALoadIsNotKept) {
   KeyIndex index;
   Put(index, ChangeOf(MakeKey(KidOf(1), "acme", "editor")));
-  const int64_t before = index.Read().generation;
-  KeyIndex::Load load(index);
+  const int64_t before = index.Read().view_id;
+  KeyIndex::SnapshotLoader load(index);
   load.Begin(At(1), 1);
   AddTo(load, KidOf(1), "acme", "editor");
   load.Publish();
   index.RememberProof({KidOf(1), 1, MakeProof('1', 'a')}, before);
   EXPECT_FALSE(ProofIn(index, 1, 1));
-  index.RememberProof({KidOf(1), 1, MakeProof('1', 'a')}, index.Read().generation);
+  index.RememberProof({KidOf(1), 1, MakeProof('1', 'a')}, index.Read().view_id);
   EXPECT_EQ(ProofIn(index, 1, 1), MakeProof('1', 'a'));
 }
 
@@ -388,7 +388,7 @@ TEST(KeyIndex, ALoadTakesThePlaceOfEverything) {
   Put(index, ChangeOf(MakeKey(KidOf(1), "gone", "deployer")), {{KidOf(1), 1, MakeProof('1', 'a')}});
   Put(index, ChangeOf(MakeKey(KidOf(2), "gone", "deployer")), {{KidOf(2), 1, MakeProof('1', 'a')}});
 
-  KeyIndex::Load load(index);
+  KeyIndex::SnapshotLoader load(index);
   load.Begin(At(70), 5);
   AddTo(load, KidOf(9), "acme", "editor");
   load.Begin(At(77), 2);  // The connection broke.
@@ -402,8 +402,8 @@ TEST(KeyIndex, ALoadTakesThePlaceOfEverything) {
 
   const KeyIndex::Pin pin(index);
   EXPECT_EQ(index.position().rev, 77);
-  EXPECT_EQ(pin.reading().revision, 77);
-  EXPECT_EQ(pin.reading().chain, core::RevisionToken::Of(77, At(77).chain).chain);
+  EXPECT_EQ(pin.snapshot().revision, 77);
+  EXPECT_EQ(pin.snapshot().chain, core::RevisionToken::Of(77, At(77).chain).chain);
   EXPECT_EQ(index.key_count(), 2u);
   EXPECT_EQ(pin.FindKey(KidOf(1)), nullptr);
   EXPECT_EQ(pin.FindKey(KidOf(9)), nullptr);
@@ -435,12 +435,12 @@ TEST(KeyIndex, WhatAPinFoundStaysWhileItLives) {
       Put(index, ChangeOf(MakeRole("acme", "deployer", {"app.read"})));
       Put(index, ChangeOf(MakeOrganization("acme", "Acme Inc.")));
     }
-    KeyIndex::Load load(index);
+    KeyIndex::SnapshotLoader load(index);
     load.Begin(At(900), 0);
     load.Publish();
     core::Epochs::Collect();
   }).join();
-  EXPECT_EQ(pin.reading().revision, 3);
+  EXPECT_EQ(pin.snapshot().revision, 3);
   EXPECT_EQ(key->display_name(), "a key");
   EXPECT_THAT(role->permissions, ElementsAre("app.*"));
   EXPECT_EQ(organization->display_name, "Acme");
@@ -451,7 +451,7 @@ TEST(KeyIndex, WhatAPinFoundStaysWhileItLives) {
 
 TEST(KeyIndex, TellsOfItsProgressEachHundredThousandKeys) {
   KeyIndex index;
-  KeyIndex::Load load(index);
+  KeyIndex::SnapshotLoader load(index);
   std::vector<std::pair<int64_t, int64_t>> told;
   load.OnProgress([&told](int64_t loaded, int64_t expected) { told.emplace_back(loaded, expected); });
   load.Begin(At(1), 250'000);
@@ -464,7 +464,7 @@ TEST(KeyIndex, AKeyTakesAtMost300BytesWithItsPlaceInTheTable) {
   constexpr size_t kBound = 300;
   KeyIndex index;
   const size_t before = mallinfo2().uordblks + mallinfo2().hblkhd;
-  KeyIndex::Load load(index);
+  KeyIndex::SnapshotLoader load(index);
   load.Begin(At(1), 0);  // The table grows as it does without being told how many will come.
   load.Add(MakeOrganization("acme", "Acme"));
   for (size_t i = 0; i < kKeys; ++i) {
@@ -527,7 +527,7 @@ class Traffic {
   }
 
   void Reload(int64_t rev) {
-    KeyIndex::Load load(index);
+    KeyIndex::SnapshotLoader load(index);
     load.Begin(At(rev), 0);
     load.Add(MakeOrganization("acme", absl::StrCat(LastRowOf(kKeys, rev))));
     load.Add(MakeRole("acme", "deployer", {absl::StrCat(LastRowOf(kKeys + 1, rev))}));
@@ -540,15 +540,15 @@ class Traffic {
   // True if a decision about what the newest row wrote sees nothing that is older than its reading.
   bool LooksRight() const {
     const KeyIndex::Pin pin(index);
-    const int64_t revision = pin.reading().revision;
+    const int64_t revision = pin.snapshot().revision;
     const int64_t target = revision % kStride % kKeys;
     const IndexedKey* const key = pin.FindKey(KidOf(target));
     if (key == nullptr) return false;
     const OrganizationRecord* const organization = pin.OrganizationOf(*key);
     const RoleRecord* const role = pin.RoleOf(*key);
     if (organization == nullptr || role == nullptr) return false;
-    return pin.reading().lease_until <= Boot(revision) &&
-           pin.reading().chain == core::RevisionToken::Of(revision, At(revision).chain).chain &&
+    return pin.snapshot().lease_until <= Boot(revision) &&
+           pin.snapshot().chain == core::RevisionToken::Of(revision, At(revision).chain).chain &&
            std::stoll(std::string(key->display_name())) >= LastRowOf(target, revision) &&
            std::stoll(organization->display_name) >= LastRowOf(kKeys, revision) &&
            std::stoll(role->permissions.at(0)) >= LastRowOf(kKeys + 1, revision);

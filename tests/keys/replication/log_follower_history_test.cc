@@ -72,7 +72,7 @@ class OneTimeline final : public testing::ForwardingStore {
   absl::StatusOr<storage::LogPage> ReadLog(int64_t cursor, int limit) override {
     return Same(behind().ReadLog(cursor, limit));
   }
-  absl::StatusOr<storage::LogPage> RenewLease(const storage::Beat& beat, int64_t cursor, int limit) override {
+  absl::StatusOr<storage::LogPage> RenewLease(const storage::Heartbeat& beat, int64_t cursor, int limit) override {
     return Same(behind().RenewLease(beat, cursor, limit));
   }
 
@@ -131,7 +131,7 @@ TEST(LogFollower, AnOwnRowThatIsDeliveredAfterAnotherTookItsPlaceRaisesTheAlarmA
   service.MustCreate(service.acme_owner, "acme", "viewer");
   ASSERT_THAT(other.follower.Renew(), IsOk());
   ASSERT_TRUE(other.alarms.empty()) << "it had not heard of the row that was lost";
-  other.follower.Deliver({lost}, {KeyProof{service.acme_owner.kid, 1, Proof{.generation = '1'}}});
+  other.follower.Deliver({lost}, {KeyProof{service.acme_owner.kid, 1, Proof{.ring_id = '1'}}});
   EXPECT_EQ(other.alarms.size(), 1u);
   EXPECT_EQ(other.Verify(service.acme_owner_string.Expose())->decision, Decision::kAllowed);
 }

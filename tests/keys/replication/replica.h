@@ -16,8 +16,8 @@ struct Replica {
   Replica(testing::MemoryService& service, storage::KeyStore& store,
           LogFollower::Options options = {.replica = "another"})
       : follower(store, index, hub, service.clock, std::move(options)),
-        prover(store, index, service.ring, service.hashes, service.clock, {}),
-        verifier(index, service.ring, prover, service.clock) {
+        checker(store, index, service.ring, service.hashes, service.clock, {}),
+        verifier(index, service.ring, checker, service.clock) {
     follower.OnHistoryRewritten([this](const std::string& what) { alarms.push_back(what); });
   }
   absl::StatusOr<Verdict> Verify(std::string_view text) {
@@ -26,7 +26,7 @@ struct Replica {
   KeyIndex index;
   WatchHub hub;
   LogFollower follower;
-  Prover prover;
+  SecretChecker checker;
   KeyVerifier verifier;
   std::vector<std::string> alarms;
 };

@@ -43,11 +43,11 @@ struct Waiting {
     began = clock.BootNow();
   }
   // A renewal of `replica`, entered at its first.
-  void Beat(const std::string& replica, int64_t applied, int64_t acknowledged) {
+  void Heartbeat(const std::string& replica, int64_t applied, int64_t acknowledged) {
     EXPECT_THAT(store.EnterReplica(replica, ""), IsOk());
     EXPECT_THAT(store.RenewLease({replica, applied, acknowledged}, 0, 2), IsOk());
   }
-  void OwnHasAll() { Beat("own", kRevision, kRevision); }
+  void OwnHasAll() { Heartbeat("own", kRevision, kRevision); }
   absl::Status Await(RevocationWait wait, absl::Duration time_left = absl::Minutes(5)) {
     return waiter.Await(kRevision, wait, began, began + time_left);
   }
@@ -84,7 +84,7 @@ const absl::Duration kOver = core::WithClockError(absl::Seconds(5));
 
 TEST(RevocationWaiter, CommittedWaitsForNobodyAndRingsNobody) {
   Waiting setup;
-  setup.Beat("other", 0, 0);
+  setup.Heartbeat("other", 0, 0);
   EXPECT_THAT(setup.Await(RevocationWait::kCommitted), IsOk());
   EXPECT_TRUE(setup.bell.at.empty());
   EXPECT_EQ(setup.waited(), absl::ZeroDuration());
@@ -93,7 +93,7 @@ TEST(RevocationWaiter, CommittedWaitsForNobodyAndRingsNobody) {
 TEST(RevocationWaiter, ServersReturnsAtOnceIfAllHaveAppliedIt) {
   Waiting setup;
   setup.OwnHasAll();
-  setup.Beat("other", kRevision, 0);
+  setup.Heartbeat("other", kRevision, 0);
   EXPECT_THAT(setup.Await(RevocationWait::kServers), IsOk());
   EXPECT_TRUE(setup.pauses.empty());
 }
@@ -101,9 +101,9 @@ TEST(RevocationWaiter, ServersReturnsAtOnceIfAllHaveAppliedIt) {
 TEST(RevocationWaiter, ServersWaitsForTheLastOneAndLooksAgainEach5To20Milliseconds) {
   Waiting setup;
   setup.OwnHasAll();
-  setup.Beat("other", kRevision - 1, 0);
+  setup.Heartbeat("other", kRevision - 1, 0);
   setup.meanwhile = [&] {
-    if (setup.pauses.size() == 6) setup.Beat("other", kRevision, 0);
+    if (setup.pauses.size() == 6) setup.Heartbeat("other", kRevision, 0);
   };
   EXPECT_THAT(setup.Await(RevocationWait::kServers), IsOk());
   ASSERT_EQ(setup.pauses.size(), 6u);
@@ -115,7 +115,7 @@ TEST(RevocationWaiter, ServersWaitsForTheLastOneAndLooksAgainEach5To20Millisecon
 
 TEST(RevocationWaiter, ItsOwnServerCountsToo) {
   Waiting setup;
-  setup.Beat("other", kRevision, kRevision);
+  setup.Heartbeat("other", kRevision, kRevision);
   setup.meanwhile = [&] {
     if (setup.pauses.size() == 3) setup.OwnHasAll();
   };
@@ -126,9 +126,9 @@ TEST(RevocationWaiter, ItsOwnServerCountsToo) {
 TEST(RevocationWaiter, AllWaitsForWhatTheClientsAcknowledge) {
   Waiting setup;
   setup.OwnHasAll();
-  setup.Beat("other", kRevision, kRevision - 1);
+  setup.Heartbeat("other", kRevision, kRevision - 1);
   setup.meanwhile = [&] {
-    if (setup.pauses.size() == 4) setup.Beat("other", kRevision, kRevision);
+    if (setup.pauses.size() == 4) setup.Heartbeat("other", kRevision, kRevision);
   };
   EXPECT_THAT(setup.Await(RevocationWait::kAll), IsOk());
   EXPECT_EQ(setup.pauses.size(), 4u);
@@ -137,8 +137,8 @@ TEST(RevocationWaiter, AllWaitsForWhatTheClientsAcknowledge) {
 TEST(RevocationWaiter, AServerThatRenewsButNeverAppliesItHoldsTheAnswerUntilTheBoundIsOver) {
   Waiting setup;
   setup.OwnHasAll();
-  setup.Beat("other", 0, 0);
-  setup.meanwhile = [&] { setup.Beat("other", 0, 0); };
+  setup.Heartbeat("other", 0, 0);
+  setup.meanwhile = [&] { setup.Heartbeat("other", 0, 0); };
   EXPECT_THAT(setup.Await(RevocationWait::kServers), IsOk());
   EXPECT_EQ(setup.waited(), kOver);
 }
@@ -146,7 +146,7 @@ TEST(RevocationWaiter, AServerThatRenewsButNeverAppliesItHoldsTheAnswerUntilTheB
 TEST(RevocationWaiter, TheBoundCountsFromTheCommitNotFromTheCall) {
   Waiting setup;
   setup.OwnHasAll();
-  setup.Beat("other", 0, 0);
+  setup.Heartbeat("other", 0, 0);
   setup.clock.Advance(absl::Seconds(4));
   EXPECT_THAT(setup.Await(RevocationWait::kServers), IsOk());
   EXPECT_EQ(setup.waited(), kOver);
@@ -154,7 +154,7 @@ TEST(RevocationWaiter, TheBoundCountsFromTheCommitNotFromTheCall) {
 
 TEST(RevocationWaiter, AServerWhoseBeatWasSeenUnchangedForTheBoundIsDead) {
   Waiting setup;
-  setup.Beat("dead", 0, 0);
+  setup.Heartbeat("dead", 0, 0);
   ASSERT_THAT(setup.waiter.Observe(), IsOk());
   setup.clock.Advance(kOver);
   setup.began = setup.clock.BootNow();
@@ -166,7 +166,7 @@ TEST(RevocationWaiter, AServerWhoseBeatWasSeenUnchangedForTheBoundIsDead) {
 TEST(RevocationWaiter, AServerThatMayStillHoldALeaseIsNotDead) {
   Waiting setup;
   setup.OwnHasAll();
-  setup.Beat("other", 0, 0);
+  setup.Heartbeat("other", 0, 0);
   ASSERT_THAT(setup.waiter.Observe(), IsOk());
   setup.clock.Advance(kOver - absl::Milliseconds(1));
   setup.began = setup.clock.BootNow();
@@ -178,10 +178,10 @@ TEST(RevocationWaiter, AServerThatMayStillHoldALeaseIsNotDead) {
 TEST(RevocationWaiter, AnObservedBeatThatRisesStartsTheCountAnew) {
   Waiting setup;
   setup.OwnHasAll();
-  setup.Beat("other", 0, 0);
+  setup.Heartbeat("other", 0, 0);
   ASSERT_THAT(setup.waiter.Observe(), IsOk());
   setup.clock.Advance(kOver);
-  setup.Beat("other", 0, 0);
+  setup.Heartbeat("other", 0, 0);
   setup.began = setup.clock.BootNow();
   EXPECT_THAT(setup.Await(RevocationWait::kServers), IsOk());
   EXPECT_EQ(setup.waited(), kOver);
@@ -190,7 +190,7 @@ TEST(RevocationWaiter, AnObservedBeatThatRisesStartsTheCountAnew) {
 TEST(RevocationWaiter, ACallersDeadlineThatComesFirstIsSaidSo) {
   Waiting setup;
   setup.OwnHasAll();
-  setup.Beat("other", 0, 0);
+  setup.Heartbeat("other", 0, 0);
   EXPECT_THAT(setup.Await(RevocationWait::kServers, absl::Seconds(1)), HasReason("DEADLINE_EXCEEDED"));
   EXPECT_EQ(setup.waited(), absl::Seconds(1));
 }
@@ -198,7 +198,7 @@ TEST(RevocationWaiter, ACallersDeadlineThatComesFirstIsSaidSo) {
 TEST(RevocationWaiter, RingsAtOnceAndAgainAboutEach50MillisecondsWhileItWaits) {
   Waiting setup;
   setup.OwnHasAll();
-  setup.Beat("other", 0, 0);
+  setup.Heartbeat("other", 0, 0);
   EXPECT_THAT(setup.Await(RevocationWait::kServers, absl::Seconds(1)), HasReason("DEADLINE_EXCEEDED"));
   ASSERT_FALSE(setup.bell.at.empty());
   EXPECT_EQ(setup.bell.at.front(), setup.began);
@@ -212,7 +212,7 @@ TEST(RevocationWaiter, RingsAtOnceAndAgainAboutEach50MillisecondsWhileItWaits) {
 TEST(RevocationWaiter, ARaisedBoundThatThisServerHasNotHeardOfCounts) {
   Waiting setup;
   setup.OwnHasAll();
-  setup.Beat("other", 0, 0);
+  setup.Heartbeat("other", 0, 0);
   setup.PutSettings({.bound = absl::Seconds(20), .previous_bound = absl::Seconds(5), .changed_at = setup.now});
   ASSERT_EQ(setup.follower.promised_bound(), absl::Seconds(5));
   EXPECT_THAT(setup.Await(RevocationWait::kServers), IsOk());
@@ -225,7 +225,7 @@ TEST(RevocationWaiter, ALoweredBoundDoesNotShortenTheWaitWhileOldLeasesAreOut) {
   ASSERT_THAT(setup.follower.Renew(), IsOk());
   ASSERT_EQ(setup.follower.bound(), absl::Seconds(2));
   setup.OwnHasAll();
-  setup.Beat("other", 0, 0);
+  setup.Heartbeat("other", 0, 0);
   EXPECT_THAT(setup.Await(RevocationWait::kServers), IsOk());
   EXPECT_EQ(setup.waited(), kOver);
 }

@@ -43,8 +43,8 @@ TEST(KeyVerifier, KeyThatIsRevokedWhileItsSecretIsProvenIsRevoked) {
   MemoryService service(MemoryService::Proofs::kMemory);
   const std::string_view key = service.acme_owner_string.Expose();
   WhileProving store(service.store);
-  Prover prover(store, service.index, service.ring, service.hashes, service.clock, {.shared = false});
-  KeyVerifier verifier(service.index, service.ring, prover, service.clock);
+  SecretChecker checker(store, service.index, service.ring, service.hashes, service.clock, {.shared = false});
+  KeyVerifier verifier(service.index, service.ring, checker, service.clock);
   const int64_t hashes = service.hashes.computed();
   store.happens = [&] {
     service.DeleteOrganization("acme");

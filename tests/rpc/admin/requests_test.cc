@@ -160,17 +160,6 @@ TEST(SupportedFields, EachRpcRefusesWhatItDoesNotImplement) {
   roles.set_parent("organizations/acme");
   roles.mutable_acting_for();
   ExpectFault(PageRequestOf(roles).status(), "FIELD_NOT_SUPPORTED", "acting_for");
-
-  v1::VerifyRequest verify;
-  Question question;
-  verify.mutable_client()->set_path("/x");
-  ExpectFault(ReadQuestion(verify, -1, question), "FIELD_NOT_SUPPORTED", "client.path");
-  verify.mutable_client()->clear_path();
-  verify.mutable_client()->set_method("GET");
-  ExpectFault(ReadQuestion(verify, -1, question), "FIELD_NOT_SUPPORTED", "client.method");
-  verify.mutable_client()->clear_method();
-  verify.mutable_client()->set_user_agent("x");
-  ExpectFault(ReadQuestion(verify, 3, question), "FIELD_NOT_SUPPORTED", "requests[3].client.user_agent");
 }
 
 TEST(CreateKeyRequest, CidrsArriveCanonicalAndTheWrongOneIsNamed) {
@@ -375,21 +364,6 @@ TEST(CreateOrganizationRequest, DisplayNameDefaultsToTheId) {
   EXPECT_EQ(NewOrganizationOf(request)->display_name, "Acme & Söhne");
   request.mutable_organization()->set_display_name("a\tb");
   ExpectFault(NewOrganizationOf(request).status(), "FIELD_INVALID", "organization.display_name");
-}
-
-TEST(BatchVerifyRequest, HasOneToAHundredQuestions) {
-  v1::BatchVerifyRequest request;
-  ExpectFault(CheckBatch(request), "FIELD_REQUIRED", "requests");
-  for (int i = 0; i < 100; ++i) request.add_requests();
-  EXPECT_TRUE(CheckBatch(request).ok());
-  request.add_requests();
-  ExpectFault(CheckBatch(request), "FIELD_INVALID", "requests");
-}
-
-TEST(BatchVerifyRequest, FaultOfOneQuestionIsNotTheBatchs) {
-  v1::BatchVerifyRequest request;
-  request.add_requests()->mutable_client()->set_ip("nowhere");
-  EXPECT_TRUE(CheckBatch(request).ok());
 }
 
 }  // namespace

@@ -117,13 +117,13 @@ TEST(StatusConversion, DetailsAreTheStatusItself) {
 }
 
 TEST(Guarded, ExceptionBecomesInternalWithItsTextForTheLog) {
-  const absl::Status known = Guarded([]() -> absl::Status { throw std::runtime_error("boom"); });
+  const absl::Status known = base::Guarded([]() -> absl::Status { throw std::runtime_error("boom"); });
   EXPECT_EQ(known.code(), absl::StatusCode::kInternal);
   EXPECT_EQ(errors::ReasonOf(known), "INTERNAL");
   EXPECT_THAT(std::string(known.message()), HasSubstr("boom"));
-  const absl::StatusOr<int> unknown = Guarded([]() -> absl::StatusOr<int> { throw 7; });
+  const absl::StatusOr<int> unknown = base::Guarded([]() -> absl::StatusOr<int> { throw 7; });
   EXPECT_EQ(unknown.status().code(), absl::StatusCode::kInternal);
-  EXPECT_EQ(Guarded([]() -> absl::StatusOr<int> { return 7; }).value(), 7);
+  EXPECT_EQ(base::Guarded([]() -> absl::StatusOr<int> { return 7; }).value(), 7);
 }
 
 TEST(SecurityLog, FloodOfDenialsIsCutAndTheNextLineTellsHowMany) {

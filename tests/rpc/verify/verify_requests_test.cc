@@ -1,12 +1,12 @@
+#include "server/rpc/verify/verify_requests.h"
+
 #include <gtest/gtest.h>
 
 #include <string>
 #include <vector>
 
 #include "server/base/errors.h"
-#include "server/rpc/admin/requests.h"
 
-// The requests of KeyVerify.
 namespace latchkey::rpc {
 namespace {
 
@@ -33,58 +33,58 @@ v1::VerifyRequest FullQuestion() {
 
 TEST(VerifyRequest, EveryFieldArrives) {
   const v1::VerifyRequest request = FullQuestion();
-  Question question;
-  ASSERT_TRUE(ReadQuestion(request, -1, question).ok());
-  EXPECT_EQ(question.key_string, "lk1_x");
-  EXPECT_EQ(question.required_permissions, std::vector<std::string>{"app.read"});
-  EXPECT_EQ(question.client_ip, "10.0.0.1");
-  EXPECT_EQ(question.min_revision, kToken);
-  EXPECT_TRUE(question.fresh);
+  keys::VerifyQuery query;
+  ASSERT_TRUE(ReadVerifyQuery(request, -1, query).ok());
+  EXPECT_EQ(query.key_string, "lk1_x");
+  EXPECT_EQ(query.required_permissions, std::vector<std::string>{"app.read"});
+  EXPECT_EQ(query.client_ip, "10.0.0.1");
+  EXPECT_EQ(query.min_revision, kToken);
+  EXPECT_TRUE(query.fresh);
 }
 
 TEST(VerifyRequest, UsedQuestionKeepsNothingOfTheFormerOne) {
   const v1::VerifyRequest full = FullQuestion();
   const v1::VerifyRequest empty;
-  Question question;
-  ASSERT_TRUE(ReadQuestion(full, -1, question).ok());
-  ASSERT_TRUE(ReadQuestion(empty, -1, question).ok());
-  EXPECT_TRUE(question.key_string.empty());
-  EXPECT_TRUE(question.required_permissions.empty());
-  EXPECT_TRUE(question.client_ip.empty());
-  EXPECT_FALSE(question.min_revision.has_value());
-  EXPECT_FALSE(question.fresh);
+  keys::VerifyQuery query;
+  ASSERT_TRUE(ReadVerifyQuery(full, -1, query).ok());
+  ASSERT_TRUE(ReadVerifyQuery(empty, -1, query).ok());
+  EXPECT_TRUE(query.key_string.empty());
+  EXPECT_TRUE(query.required_permissions.empty());
+  EXPECT_TRUE(query.client_ip.empty());
+  EXPECT_FALSE(query.min_revision.has_value());
+  EXPECT_FALSE(query.fresh);
 }
 
 TEST(VerifyRequest, WrongValueIsNamedWithItsPlaceInTheBatch) {
-  Question question;
+  keys::VerifyQuery query;
   v1::VerifyRequest request;
   for (const char* const wrong : {"nowhere", "10.0.0.1:80", "10.0.0.0/8", "fe80::1%eth0", " 10.0.0.1"}) {
     request.mutable_client()->set_ip(wrong);
-    ExpectFault(ReadQuestion(request, -1, question), "FIELD_INVALID", "client.ip");
-    ExpectFault(ReadQuestion(request, 3, question), "FIELD_INVALID", "requests[3].client.ip");
+    ExpectFault(ReadVerifyQuery(request, -1, query), "FIELD_INVALID", "client.ip");
+    ExpectFault(ReadVerifyQuery(request, 3, query), "FIELD_INVALID", "requests[3].client.ip");
   }
   request.mutable_client()->set_ip("::1");
-  EXPECT_TRUE(ReadQuestion(request, 3, question).ok());
+  EXPECT_TRUE(ReadVerifyQuery(request, 3, query).ok());
   request.set_min_revision("7");
-  ExpectFault(ReadQuestion(request, 3, question), "FIELD_INVALID", "requests[3].min_revision");
+  ExpectFault(ReadVerifyQuery(request, 3, query), "FIELD_INVALID", "requests[3].min_revision");
   request.clear_min_revision();
   request.add_required_permissions("app.read");
   request.add_required_permissions("Not a permission");
-  ExpectFault(ReadQuestion(request, 0, question), "FIELD_INVALID", "requests[0].required_permissions[1]");
+  ExpectFault(ReadVerifyQuery(request, 0, query), "FIELD_INVALID", "requests[0].required_permissions[1]");
   request.clear_required_permissions();
   for (int i = 0; i < 33; ++i) request.add_required_permissions("app.read");
-  ExpectFault(ReadQuestion(request, 0, question), "FIELD_INVALID", "requests[0].required_permissions");
+  ExpectFault(ReadVerifyQuery(request, 0, query), "FIELD_INVALID", "requests[0].required_permissions");
 }
 
 TEST(VerifyRequest, FieldOfANewerClientIsRefused) {
-  Question question;
+  keys::VerifyQuery query;
   v1::VerifyRequest request;
   request.GetReflection()->MutableUnknownFields(&request)->AddVarint(99, 1);
-  ExpectFault(ReadQuestion(request, 2, question), "FIELD_NOT_SUPPORTED", "requests[2].unknown field 99");
+  ExpectFault(ReadVerifyQuery(request, 2, query), "FIELD_NOT_SUPPORTED", "requests[2].unknown field 99");
   v1::VerifyRequest inner;
   v1::ClientInfo& client = *inner.mutable_client();
   client.GetReflection()->MutableUnknownFields(&client)->AddVarint(98, 1);
-  ExpectFault(ReadQuestion(inner, -1, question), "FIELD_NOT_SUPPORTED", "client.unknown field 98");
+  ExpectFault(ReadVerifyQuery(inner, -1, query), "FIELD_NOT_SUPPORTED", "client.unknown field 98");
 }
 
 TEST(StreamVerifyRequest, HasOneTo64ItemsAndATimeoutOf1MillisecondTo60Seconds) {
@@ -226,6 +226,34 @@ TEST(ReportUsageRequest, WrongValueIsNamed) {
                 while (r.usages_size() < 1001) *r.add_usages() = r.usages(0);
               }),
               "FIELD_INVALID", "usages");
+}
+
+TEST(VerifyRequest, AFieldThatIsNotSupportedIsNamed) {
+  v1::VerifyRequest verify;
+  keys::VerifyQuery query;
+  verify.mutable_client()->set_path("/x");
+  ExpectFault(ReadVerifyQuery(verify, -1, query), "FIELD_NOT_SUPPORTED", "client.path");
+  verify.mutable_client()->clear_path();
+  verify.mutable_client()->set_method("GET");
+  ExpectFault(ReadVerifyQuery(verify, -1, query), "FIELD_NOT_SUPPORTED", "client.method");
+  verify.mutable_client()->clear_method();
+  verify.mutable_client()->set_user_agent("x");
+  ExpectFault(ReadVerifyQuery(verify, 3, query), "FIELD_NOT_SUPPORTED", "requests[3].client.user_agent");
+}
+
+TEST(BatchVerifyRequest, HasOneToAHundredQuestions) {
+  v1::BatchVerifyRequest request;
+  ExpectFault(CheckBatch(request), "FIELD_REQUIRED", "requests");
+  for (int i = 0; i < 100; ++i) request.add_requests();
+  EXPECT_TRUE(CheckBatch(request).ok());
+  request.add_requests();
+  ExpectFault(CheckBatch(request), "FIELD_INVALID", "requests");
+}
+
+TEST(BatchVerifyRequest, FaultOfOneQuestionIsNotTheBatchs) {
+  v1::BatchVerifyRequest request;
+  request.add_requests()->mutable_client()->set_ip("nowhere");
+  EXPECT_TRUE(CheckBatch(request).ok());
 }
 
 }  // namespace

@@ -13,18 +13,18 @@ namespace latchkey::storage {
 namespace {
 
 // PostgreSQL keeps microseconds.
-void Cut(absl::Time& time) {
+void TruncateToMicros(absl::Time& time) {
   if (time != absl::InfiniteFuture() && time != absl::InfinitePast())
     time = absl::FromUnixMicros(absl::ToUnixMicros(time));
 }
 
-keys::KeyRecord Cut(keys::KeyRecord key) {
+keys::KeyRecord TruncateToMicros(keys::KeyRecord key) {
   key.last_used_at = absl::InfinitePast();  // Usage is kept elsewhere.
   for (absl::Time* time : {&key.created_at, &key.updated_at, &key.expires_at, &key.deleted_at, &key.purge_at})
-    Cut(*time);
+    TruncateToMicros(*time);
   for (keys::SecretVersion& version : key.versions) {
-    Cut(version.created_at);
-    Cut(version.expires_at);
+    TruncateToMicros(version.created_at);
+    TruncateToMicros(version.expires_at);
     version.last_used_at = absl::InfinitePast();
   }
   return key;
@@ -71,7 +71,7 @@ MemoryKeyStore::MemoryKeyStore(std::function<absl::Time()> clock) : clock_(std::
 
 absl::Time MemoryKeyStore::Now() const {
   absl::Time now = clock_();
-  Cut(now);
+  TruncateToMicros(now);
   return now;
 }
 
@@ -166,7 +166,8 @@ std::function<void()> MemoryKeyStore::Apply(const keys::Change& change, int64_t 
     const std::string& id = change.organization->id;
     auto undo = Restore(state_.organizations, id);
     keys::OrganizationRecord organization = *change.organization;
-    for (absl::Time* time : {&organization.created_at, &organization.updated_at, &organization.deleted_at}) Cut(*time);
+    for (absl::Time* time : {&organization.created_at, &organization.updated_at, &organization.deleted_at})
+      TruncateToMicros(*time);
     organization.revision = revision;
     state_.organizations[id] = std::move(organization);
     return undo;
@@ -174,7 +175,7 @@ std::function<void()> MemoryKeyStore::Apply(const keys::Change& change, int64_t 
   if (change.settings) {
     const keys::Settings before = state_.settings;
     state_.settings = *change.settings;
-    Cut(state_.settings.changed_at);
+    TruncateToMicros(state_.settings.changed_at);
     return [this, before] { state_.settings = before; };
   }
   if (change.role) {
@@ -185,13 +186,13 @@ std::function<void()> MemoryKeyStore::Apply(const keys::Change& change, int64_t 
       return undo;
     }
     keys::RoleRecord role = *change.role;
-    Cut(role.created_at);
-    Cut(role.updated_at);
+    TruncateToMicros(role.created_at);
+    TruncateToMicros(role.updated_at);
     role.revision = revision;
     state_.roles[id] = std::move(role);
     return undo;
   }
-  keys::KeyRecord key = Cut(*change.key);
+  keys::KeyRecord key = TruncateToMicros(*change.key);
   key.revision = revision;
   std::sort(key.versions.begin(), key.versions.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
   auto undo = [this, key_undo = Restore(state_.keys, key.kid), secrets_undo = Restore(state_.secrets, key.kid),

@@ -66,7 +66,7 @@ absl::Status MemoryKeyStore::LeaveReplica(const std::string& replica) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<LogPage> MemoryKeyStore::RenewLease(const Beat& beat, int64_t cursor, int limit) {
+absl::StatusOr<LogPage> MemoryKeyStore::RenewLease(const Heartbeat& beat, int64_t cursor, int limit) {
   const std::lock_guard lock(mutex_);
   if (unavailable_) return errors::DatabaseUnavailable();
   const auto it = replicas_.find(beat.replica);
@@ -100,7 +100,7 @@ absl::Status MemoryKeyStore::PutProofs(std::vector<keys::KeyProof> proofs) {
     const int32_t version = id.second;
     if (std::none_of(versions.begin(), versions.end(), [&](const auto& item) { return item.id == version; })) continue;
     keys::Proof& stored = state_.proofs[id.first][version];
-    if (stored.generation != proof.generation) stored = proof;
+    if (stored.ring_id != proof.ring_id) stored = proof;
   }
   return absl::OkStatus();
 }

@@ -1,0 +1,245 @@
+#include "server/app/server.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <limits>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "client/core/secret.h"
+#include "server/app/key_ring_file.h"
+#include "server/base/log.h"
+#include "server/storage/postgres/migrations.h"
+#include "server/storage/postgres/notify_doorbell.h"
+
+namespace latchkey::app {
+namespace {
+
+constexpr absl::Duration kFlushUsesEvery = absl::Seconds(10);
+constexpr absl::Duration kFlushReportsEvery = absl::Milliseconds(200);
+constexpr absl::Duration kLookForReportsEvery = absl::Milliseconds(50);
+constexpr absl::Duration kMaintenanceEvery = absl::Seconds(1);
+
+std::string HostOf(const std::string& listen) { return listen.substr(0, listen.rfind(':')); }
+
+std::string RandomReplicaId() { return absl::BytesToHexString(std::string(core::Secret::Random(16).Expose())); }
+
+}  // namespace
+
+std::string ServerName() {
+  char host[256] = "";
+  gethostname(host, sizeof host - 1);
+  return absl::StrCat(host, ":", getpid());
+}
+
+keys::HashPool::Options HashPoolOptions(const ServiceOptions& options) {
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  return {.workers = options.hash_workers > 0 ? options.hash_workers : std::max(1, cores / 2),
+          .profile = keys::FindHashProfile(options.hash_profile).value_or(keys::OwaspProfile())};
+}
+
+std::unique_ptr<storage::KeyStore> OpenStore(const std::string& connection_string, int connections) {
+  storage::PostgresOptions options;
+  options.connection_string = connection_string;
+  options.pool_size = connections;
+  options.connect_timeout = absl::Seconds(2);
+  options.statement_timeout = absl::Seconds(4);
+  return storage::PostgresKeyStore::Create(std::move(options));
+}
+
+absl::Status CheckSchema(const std::string& connection_string) {
+  const absl::StatusOr<int> version = storage::SchemaVersion(connection_string);
+  if (!version.ok()) return version.status();
+  if (*version == storage::NewestSchemaVersion()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("the database has schema version ", *version, ", this build wants ",
+                                                    storage::NewestSchemaVersion(), "; run latchkeyd migrate"));
+}
+
+void Server::DoorbellFanout::Ring(int64_t revision, bool waiting) {
+  if (waiting) own_.Heard(revision, true);
+  if (others_ != nullptr) others_->Ring(revision, waiting);
+}
+
+Server::Server(const ServiceOptions& options, keys::KeyRing ring, const std::string& connection_string, bool migrate,
+               Dependencies parts)
+    : connection_string_(connection_string),
+      migrate_(migrate),
+      ring_(std::move(ring)),
+      replica_(RandomReplicaId()),
+      state_(std::move(parts.state)),
+      store_(OpenStore(connection_string, options.database_connections)),
+      follower_store_(OpenStore(connection_string, 1)),
+      follower_(*follower_store_, index_, hub_, clock_,
+                {.replica = replica_, .doorbell = parts.peers == nullptr ? "" : parts.peers->advertised()}),
+      hashes_(HashPoolOptions(options), clock_),
+      minter_(ring_, hashes_, /*store_proofs=*/options.proofs == "shared"),
+      uses_(*store_, {}),
+      checker_(*store_, index_, ring_, hashes_, clock_, {.shared = options.proofs == "shared"}),
+      verifier_(index_, ring_, checker_, clock_, &uses_),
+      keys_(*store_, index_, follower_, minter_, clock_,
+            keys::KeyRegistry::Options{.label = options.label, .server = ServerName()}),
+      organizations_(*store_, follower_, ServerName()),
+      roles_(*store_),
+      keeper_(follower_, index_, hub_, clock_,
+              {.prepare = [this] { return Prepare(); },
+               .explain_refusal = [this](const absl::Status& status) { return ExplainRefusal(status); }}),
+      doorbells_(keeper_),
+      waiter_(*store_, follower_, &doorbells_, clock_) {
+  rpc::RpcServer::Options rpc_options;
+  rpc_options.listen = options.listen;
+  rpc_options.admin_workers = options.admin_workers;
+  rpc_ = std::make_unique<rpc::RpcServer>(rpc::RpcServer::Domain{.keys = keys_,
+                                                                 .organizations = organizations_,
+                                                                 .roles = roles_,
+                                                                 .verifier = verifier_,
+                                                                 .ring = ring_,
+                                                                 .index = index_,
+                                                                 .follower = follower_,
+                                                                 .hub = hub_,
+                                                                 .uses = uses_,
+                                                                 .revocations = waiter_,
+                                                                 .clock = clock_,
+                                                                 .serving = serving_},
+                                          rpc_options);
+  if (!parts.followed.chain.empty()) follower_.RequireHistory(parts.followed);
+  follower_.OnHistoryRewritten([](const std::string& what) {
+    log::Error("the database's history was rewritten; loading it anew", {{"what", what}});
+  });
+  follower_.OnProgress([](int64_t loaded, int64_t expected) {
+    log::Info("loading", {{"keys", loaded}, {"of_about", expected}});
+  });
+  follower_.OnDelivered([this](int64_t revision) { doorbells_.Ring(revision, /*waiting=*/false); });
+  StartDoorbell(options, std::move(parts.peers));
+}
+
+void Server::StartDoorbell(const ServiceOptions& options, std::unique_ptr<doorbell::PeerDoorbell> peers) {
+  const auto heard = [this](int64_t revision, bool waiting) { keeper_.Heard(revision, waiting); };
+  if (peers != nullptr) {
+    peers_ = peers.get();
+    peers_->Start(ring_, heard);
+    log::Info("doorbell", {{"address", peers_->advertised()}});
+    doorbells_.SetOthers(std::move(peers));
+  } else if (options.doorbell == "notify") {
+    doorbells_.SetOthers(std::make_unique<storage::NotifyDoorbell>(connection_string_, heard));
+  }
+}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServiceOptions& options, keys::KeyRing ring,
+                                                      const std::string& connection_string, bool migrate) {
+  Dependencies parts;
+  if (!options.state_dir.empty()) {
+    absl::StatusOr<StateDirectory> state = StateDirectory::Open(options.state_dir);
+    if (!state.ok()) {
+      return absl::Status(state.status().code(), absl::StrCat("--state-dir: ", std::string(state.status().message())));
+    }
+    const absl::StatusOr<std::optional<keys::LogPosition>> followed = state->Read();
+    if (!followed.ok()) return followed.status();
+    parts.followed = followed->value_or(keys::LogPosition());
+    parts.state = std::make_unique<StateDirectory>(*std::move(state));
+  }
+  if (options.doorbell == "peer") {
+    absl::StatusOr<std::unique_ptr<doorbell::PeerDoorbell>> peers =
+        doorbell::PeerDoorbell::Bind({.listen = options.doorbell_listen, .advertise = options.doorbell_advertise});
+    if (!peers.ok()) return peers.status();
+    parts.peers = *std::move(peers);
+  }
+  std::unique_ptr<Server> service(new Server(options, std::move(ring), connection_string, migrate, std::move(parts)));
+  const absl::StatusOr<int> port = service->rpc_->Start();
+  if (!port.ok()) return absl::UnavailableError(port.status().message());
+  const bool is_socket = options.listen.rfind("unix:", 0) == 0;
+  service->address_ = is_socket ? options.listen : absl::StrCat(HostOf(options.listen), ":", *port);
+  service->keeper_.Start();
+  service->flusher_.Start(kLookForReportsEvery, [service = service.get()] { service->FlushUses(); });
+  service->upkeep_.Start(kMaintenanceEvery, [service = service.get()] { service->RunMaintenance(); });
+  return service;
+}
+
+Server::~Server() { Drain(absl::ZeroDuration()); }
+
+bool Server::ready() const { return clock_.BootNow() < index_.Read().lease_until; }
+
+void Server::UpdateHealth() {
+  serving_.SetVerify(ready());
+  serving_.SetAdmin(keeper_.database_answers());
+}
+
+absl::Status Server::Prepare() {
+  const absl::Status schema = migrate_ ? storage::Migrate(connection_string_) : CheckSchema(connection_string_);
+  if (!schema.ok()) return schema;
+  return CheckKeyRing(*store_, ring_);
+}
+
+absl::Status Server::ExplainRefusal(const absl::Status& status) const {
+  return absl::FailedPreconditionError(absl::StrCat(std::string(status.message()),
+                                                    "; if this is the right database, run latchkeyd accept-history",
+                                                    " --state-dir ", state_ == nullptr ? "" : state_->path()));
+}
+
+void Server::FlushUses() {
+  const base::BootTime now = clock_.BootNow();
+  // Without a database uses wait; a report is told at once that it could not be written.
+  const bool uses = now >= flush_uses_at_ && keeper_.database_answers();
+  const bool reports = now >= flush_reports_at_ && uses_.reports_waiting();
+  if (!uses && !reports) return;
+  const absl::Status flushed = uses_.Flush();
+  if (!flushed.ok()) log::Warning("uses wait to be written", {{"error", std::string(flushed.message())}});
+  if (const int64_t dropped = uses_.dropped(); dropped != dropped_uses_) {
+    log::Warning("uses were dropped", {{"since_start", dropped}});
+    dropped_uses_ = dropped;
+  }
+  const base::BootTime done = clock_.BootNow();
+  if (uses) flush_uses_at_ = done + kFlushUsesEvery;
+  flush_reports_at_ = done + kFlushReportsEvery;
+}
+
+void Server::RunMaintenance() {
+  SavePosition();
+  if (!keeper_.database_answers()) return;
+  // Errors are tried again in a second; that the database is away is the renewals' to report.
+  checker_.FlushProofs().IgnoreError();
+  waiter_.Observe().IgnoreError();
+  if (peers_ == nullptr) return;
+  if (const auto replicas = store_->ReadReplicas(); replicas.ok()) peers_->SetPeers(*replicas, replica_);
+}
+
+void Server::SavePosition() {
+  if (state_ == nullptr) return;
+  const absl::Status kept = state_->Save(index_.position());
+  if (!kept.ok() && !position_complaint_) {
+    log::Error("the state directory can't be written", {{"error", std::string(kept.message())}});
+  }
+  position_complaint_ = !kept.ok();
+}
+
+absl::Status Server::Deregister() {
+  // A client of this server may believe in its last lease for a while yet, so who waits for all caches must wait for
+  // it. The row stays then, as one that has applied everything (it answers no more), until its beat is found dead.
+  constexpr int64_t kEverything = std::numeric_limits<int64_t>::max();
+  const int64_t acknowledged = hub_.AcknowledgedBy(kEverything, clock_.BootNow());
+  if (acknowledged == kEverything) return follower_store_->LeaveReplica(replica_);
+  return follower_store_->RenewLease({replica_, kEverything, acknowledged}, index_.position().rev, 2).status();
+}
+
+void Server::Drain(absl::Duration grace) {
+  if (drained_) return;
+  drained_ = true;
+  // The lease is kept and reports are written while calls finish: without it they could not be answered.
+  rpc_->Drain(grace);
+  flusher_.Stop();
+  upkeep_.Stop();
+  const bool database = keeper_.database_answers();
+  keeper_.Stop();
+  SavePosition();
+  if (!database) return;  // Trying would only hold up the end.
+  const absl::Status left = Deregister();
+  const absl::Status uses = uses_.Flush();
+  const absl::Status proofs = checker_.FlushProofs();
+  for (const absl::Status& status : {left, uses, proofs}) {
+    if (!status.ok()) log::Warning("not all was written at the end", {{"error", std::string(status.message())}});
+  }
+}
+
+}  // namespace latchkey::app

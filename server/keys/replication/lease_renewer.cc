@@ -1,0 +1,186 @@
+#include "server/keys/replication/lease_renewer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "server/base/log.h"
+
+namespace latchkey::keys {
+namespace {
+
+constexpr absl::Duration kShortestBackoff = absl::Milliseconds(100);
+constexpr absl::Duration kLongestBackoff = absl::Seconds(2);
+constexpr int kStaleRenewals = 3;  // A database that has not answered for so many renewals counts as away.
+constexpr absl::Duration kAnchorEvery = absl::Minutes(1);
+constexpr absl::Duration kRenewForWaiterEvery = absl::Milliseconds(30);
+constexpr absl::Duration kWaiterRingsWithin = absl::Milliseconds(500);  // It rings each 50 ms while it waits.
+constexpr absl::Duration kCatchUpPatience = absl::Seconds(5);
+
+}  // namespace
+
+LeaseRenewer::LeaseRenewer(LogFollower& follower, const KeyIndex& index, WatchHub& hub, const base::Clock& clock,
+                           Hooks hooks)
+    : follower_(follower), index_(index), hub_(hub), clock_(clock), hooks_(std::move(hooks)) {}
+
+LeaseRenewer::~LeaseRenewer() { Stop(); }
+
+void LeaseRenewer::Start() {
+  renewing_ = std::thread([this] { RenewOnSchedule(); });
+  catching_up_ = std::thread([this] { CatchUpWhenRung(); });
+}
+
+void LeaseRenewer::Stop() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  if (renewing_.joinable()) renewing_.join();
+  if (catching_up_.joinable()) catching_up_.join();
+}
+
+void LeaseRenewer::Heard(int64_t revision, bool waiting) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    rung_ = std::max(rung_, revision);
+    if (waiting) {
+      const base::BootTime now = clock_.BootNow();
+      // A ring of long ago, or a forged one, must not stand in the way of those that come now.
+      awaited_ = now < awaited_until_ ? std::max(awaited_, revision) : revision;
+      awaited_until_ = now + kWaiterRingsWithin;
+    }
+  }
+  wake_.notify_all();
+}
+
+absl::Status LeaseRenewer::fatal() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return fatal_;
+}
+
+bool LeaseRenewer::database_answers() const {
+  const base::BootTime ok_at = base::BootTime::FromNanoseconds(database_ok_at_ns_);
+  return database_ok_ && clock_.BootNow() - ok_at < kStaleRenewals * follower_.renewal_interval();
+}
+
+void LeaseRenewer::NoteDatabase(const absl::Status& status) {
+  const bool was_ok = database_ok_.exchange(status.ok());
+  if (status.ok() == was_ok) return;
+  if (status.ok()) {
+    log::Info("the database answers", {{"revision", index_.position().rev}, {"keys", index_.key_count()}});
+  } else {
+    log::Warning("the database does not answer; trying again", {{"error", std::string(status.message())}});
+  }
+}
+
+void LeaseRenewer::NoteLoaded(base::BootTime began) {
+  if (noted_loaded_) return;
+  noted_loaded_ = true;
+  log::Info("loaded", {{"keys", index_.key_count()},
+                       {"revision", index_.position().rev},
+                       {"bytes", index_.memory_bytes()},
+                       {"seconds", absl::ToDoubleSeconds(clock_.BootNow() - began)}});
+}
+
+void LeaseRenewer::LogAnchor() {
+  const LogPosition head = index_.position();
+  log::Info("change log head", {{"revision", head.rev}, {"chain", absl::BytesToHexString(head.chain)}});
+}
+
+absl::Status LeaseRenewer::Renew() {
+  const base::BootTime sent_at = clock_.BootNow();
+  // Read before: what the renewal writes is at least this.
+  const int64_t acknowledged = hub_.AcknowledgedBy(index_.position().rev, sent_at);
+  const absl::Status status = follower_.Renew();
+  if (LogFollower::IsHistoryRefused(status)) return status;
+  if (status.ok()) {
+    database_ok_at_ns_ = sent_at.nanoseconds();
+    const std::lock_guard<std::mutex> lock(mutex_);
+    told_ = acknowledged;
+  }
+  NoteDatabase(status);
+  if (!status.ok()) return status;
+  NoteLoaded(sent_at);
+  if (clock_.BootNow() >= anchor_at_) {
+    LogAnchor();
+    anchor_at_ = clock_.BootNow() + kAnchorEvery;
+  }
+  return status;
+}
+
+bool LeaseRenewer::WaitUntil(base::BootTime due) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  while (!stopping_) {
+    const base::BootTime now = clock_.BootNow();
+    const bool awaited = awaited_ > told_ && now < awaited_until_;
+    const base::BootTime wake_at = awaited ? std::min(due, renewal_began_at_ + kRenewForWaiterEvery) : due;
+    if (now >= wake_at) return true;
+    wake_.wait_for(lock, absl::ToChronoNanoseconds(wake_at - now));
+  }
+  return false;
+}
+
+void LeaseRenewer::RenewOnSchedule() {
+  bool prepared = false;
+  bool complained = false;
+  absl::Duration backoff = kShortestBackoff;
+  base::BootTime due = clock_.BootNow();
+  while (WaitUntil(due)) {
+    const base::BootTime began = clock_.BootNow();
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      renewal_began_at_ = began;
+    }
+    absl::Status status;
+    if (!prepared) {
+      status = hooks_.prepare();
+      prepared = status.ok();
+      if (status.code() == absl::StatusCode::kFailedPrecondition) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        fatal_ = status;
+        return;
+      }
+      if (!status.ok() && !complained) {
+        log::Warning("the database is not ready; trying again", {{"error", std::string(status.message())}});
+        complained = true;
+      }
+    }
+    if (prepared) status = Renew();
+    if (LogFollower::IsHistoryRefused(status)) {
+      const absl::Status why = hooks_.explain_refusal(status);
+      const std::lock_guard<std::mutex> lock(mutex_);
+      fatal_ = why;
+      return;
+    }
+    const absl::Duration interval = follower_.renewal_interval();
+    if (status.ok()) {
+      // From its beginning: a renewal that took long does not put off the next one.
+      due = began + interval;
+      backoff = kShortestBackoff;
+    } else {
+      due = clock_.BootNow() + std::min(backoff, interval);
+      backoff = std::min(backoff * 2, kLongestBackoff);
+    }
+  }
+}
+
+void LeaseRenewer::CatchUpWhenRung() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (;;) {
+    wake_.wait(lock, [this] { return stopping_ || rung_ > 0; });
+    if (stopping_) return;
+    // Taken before the reading: a ring that comes during it asks for another one.
+    const int64_t rung = std::exchange(rung_, 0);
+    lock.unlock();
+    // An error is the renewals' to report; the ring is dropped.
+    if (follower_.loaded() && rung > index_.position().rev) {
+      follower_.CatchUp(clock_.BootNow() + kCatchUpPatience).IgnoreError();
+    }
+    lock.lock();
+  }
+}
+
+}  // namespace latchkey::keys

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "server/base/clock.h"
+#include "server/keys/replication/key_index.h"
+#include "server/keys/replication/log_follower.h"
+#include "server/keys/replication/watch_hub.h"
+
+namespace latchkey::keys {
+
+// Keeps the lease and the view: one thread renews on schedule, another reads the log when a peer rings, so that no read
+// delays a renewal by more than the database does.
+//
+// Start and Stop belong to one thread; the rest is thread-safe.
+class LeaseRenewer {
+ public:
+  struct Hooks {
+    // Makes the database usable before the first renewal; tried again until OK. FAILED_PRECONDITION is fatal.
+    std::function<absl::Status()> prepare;
+    // The line for the operator when the database's past is not the one that was followed.
+    std::function<absl::Status(const absl::Status&)> explain_refusal;
+  };
+  LeaseRenewer(LogFollower& follower, const KeyIndex& index, WatchHub& hub, const base::Clock& clock, Hooks hooks);
+  ~LeaseRenewer();  // Stops.
+  LeaseRenewer(const LeaseRenewer&) = delete;
+  LeaseRenewer& operator=(const LeaseRenewer&) = delete;
+
+  void Start();
+  void Stop();
+
+  // A doorbell rang. Never blocks. `waiting`: renews at once and again each 30 ms until a renewal has told the others
+  // that `revision` is applied and acknowledged, or no ring came for half a second.
+  void Heard(int64_t revision, bool waiting);
+
+  // Why this process must end: a wrong key ring, a schema this build can't use, another history. OK while it need not.
+  absl::Status fatal() const;
+  // The database answered a renewal that was sent a short while ago; never waits for one that hangs.
+  bool database_answers() const;
+
+ private:
+  void RenewOnSchedule();
+  void CatchUpWhenRung();
+  absl::Status Renew();
+  // Sleeps until `due`, until a waiter's ring makes a renewal due, or until Stop: then false.
+  bool WaitUntil(base::BootTime due);
+  void NoteDatabase(const absl::Status& status);
+  void NoteLoaded(base::BootTime began);
+  void LogAnchor();
+
+  LogFollower& follower_;
+  const KeyIndex& index_;
+  WatchHub& hub_;
+  const base::Clock& clock_;
+  const Hooks hooks_;
+
+  std::atomic<bool> database_ok_{false};
+  std::atomic<int64_t> database_ok_at_ns_{0};  // When the last renewal that succeeded was sent.
+  bool noted_loaded_ = false;                  // The renewing thread's.
+  base::BootTime anchor_at_;                   // Likewise.
+
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;
+  bool stopping_ = false;
+  absl::Status fatal_;
+  int64_t rung_ = 0;                 // The newest revision heard of and not looked for yet; 0 = none.
+  int64_t awaited_ = 0;              // What waiters wait for,
+  base::BootTime awaited_until_;     // as of their last ring.
+  int64_t told_ = 0;                 // What the last renewal said is acknowledged everywhere below this server.
+  base::BootTime renewal_began_at_;  // The last one.
+  std::thread renewing_;
+  std::thread catching_up_;
+};
+
+}  // namespace latchkey::keys

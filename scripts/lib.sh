@@ -2,6 +2,9 @@
 # shellcheck shell=bash
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
+# A clone elsewhere finds what this one compiled: the compiler's cache sees paths relative to the clone.
+export CCACHE_BASEDIR=$ROOT CCACHE_NOHASHDIR=1
+
 say() { printf '[latchkey] %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 

@@ -95,7 +95,7 @@ absl::StatusOr<storage::Committed> KeyRegistry::Commit(const LockPlan& plan, sto
   return committed;
 }
 
-absl::StatusOr<WithRevision<KeyRecord>> KeyRegistry::CommitKey(LockPlan plan, storage::KeyStore::Decide decide,
+absl::StatusOr<WithRevision<KeyRecord>> KeyRegistry::CommitKey(LockPlan& plan, storage::KeyStore::Decide decide,
                                                                const bool& start_over, KeyRecord& key) {
   absl::StatusOr<storage::Committed> committed = Commit(plan, decide);
   if (start_over) {

@@ -108,8 +108,9 @@ class KeyRegistry {
  private:
   absl::StatusOr<storage::Committed> Commit(const storage::LockPlan& plan, storage::KeyStore::Decide decide,
                                             const std::vector<KeyProof>& proofs = {});
-  // Commits a change of `key`, which `decide` fills in; once more with the organization locked if it sets `start_over`.
-  absl::StatusOr<WithRevision<KeyRecord>> CommitKey(storage::LockPlan plan, storage::KeyStore::Decide decide,
+  // Commits a change of `key`, which `decide` fills in; once more with the organization locked, which
+  // `decide` sees in `plan`, if it sets `start_over`.
+  absl::StatusOr<WithRevision<KeyRecord>> CommitKey(storage::LockPlan& plan, storage::KeyStore::Decide decide,
                                                     const bool& start_over, KeyRecord& key);
   Audit AuditFor(const Principal& caller, const char* method, const std::string& request_id) const;
 

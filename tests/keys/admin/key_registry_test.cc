@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <utility>
+
+#include "tests/support/forwarding_store.h"
 #include "tests/support/memory_service.h"
 #include "tests/support/status_matchers.h"
 
@@ -29,6 +33,21 @@ KeyEdit WithRole(const KeyRecord& key, const std::string& role) {
   edit.role = role;
   return edit;
 }
+
+// Lets something happen right after the first ReadKey: between a look at the target and the locks.
+class AfterFirstRead : public testing::ForwardingStore {
+ public:
+  AfterFirstRead(storage::KeyStore& behind, std::function<void()> happens)
+      : ForwardingStore(behind), happens_(std::move(happens)) {}
+  absl::StatusOr<std::optional<KeyRecord>> ReadKey(const std::string& kid) override {
+    auto key = behind().ReadKey(kid);
+    if (const auto happens = std::exchange(happens_, nullptr)) happens();
+    return key;
+  }
+
+ private:
+  std::function<void()> happens_;
+};
 
 TEST(KeyRegistry, ANewKeyDoesNotExpireAndKnowsItsCreator) {
   MemoryService service;
@@ -242,6 +261,25 @@ TEST(KeyRegistry, TwoOwnersCanRevokeAndLowerEachOther) {
     }
     const Principal last = lower ? service.acme_owner : service.As(second);
     EXPECT_THAT(service.registry.Delete(last, {"acme", last.kid}), IsError(kPrecondition, "LAST_OWNER"));
+  }
+}
+
+TEST(KeyRegistry, AKeyThatBecomesAnOwnerAfterItWasLookedAtIsStillDeletedOrLowered) {
+  for (const bool lower : {false, true}) {
+    MemoryService service;
+    const KeyRecord key = service.MustCreate(service.acme_owner, "acme", "viewer").key;
+    AfterFirstRead store(service.store, [&] {
+      EXPECT_THAT(service.registry.Update(service.acme_owner, WithRole(key, "owner")), IsOk());
+    });
+    KeyRegistry registry(store, service.index, service.follower, service.minter, service.clock, {});
+    const auto changed = lower ? registry.Update(service.acme_owner, WithRole(key, "editor"))
+                               : registry.Delete(service.acme_owner, {"acme", key.kid});
+    ASSERT_THAT(changed, IsOk());
+    const auto stored = service.registry.Get(service.acme_owner, "acme", key.kid);
+    ASSERT_THAT(stored, IsOk());
+    EXPECT_EQ(stored->deleted(), !lower);
+    EXPECT_EQ(stored->role, lower ? "editor" : "owner");
+    EXPECT_EQ(changed->record, *stored);
   }
 }
 

@@ -51,6 +51,41 @@ TEST(ChangeCodec, WhatIsWrittenIsReadBack) {
   EXPECT_EQ(Decoded(ChangeOf(settings).body)->settings, settings);
 }
 
+TEST(ChangeCodec, TheBytesOfABodyNeverChange) {
+  EXPECT_EQ(ChangeOf(FilledKey("k")).body,
+            R"({"v":2,"key":{"organization":"acme","kid":"k","display_name":"display_name","description":"descripti)"
+            R"(on","role":"role","owner":"owner","labels":{"labels":"value"},"key_hint":"key_hint","creator":"creat)"
+            R"(or","creator_kid":"creator_kid","created_at":1700000011000000,"updated_at":1700000012000000,"expires)"
+            R"(_at":1700000013000000,"deleted_at":1700000014000000,"purge_at":1700000015000000,"delete_reason":3,"a)"
+            R"(llowed_cidrs":["allowed_cidrs","second"],"versions":[{"id":11,"created_at":1700000002000000,"expires)"
+            R"(_at":1700000003000000}]},"audit":{"principal":"bootstrap","peer":"","method":"contract","request_id")"
+            R"(:"","server":""}})");
+  EXPECT_EQ(ChangeOf(Filled<keys::OrganizationRecord>()).body,
+            R"({"v":1,"organization":{"id":"id","display_name":"display_name","created_at":1700000003000000,"update)"
+            R"(d_at":1700000004000000,"deleted_at":1700000005000000},"audit":{"principal":"bootstrap","peer":"","me)"
+            R"(thod":"contract","request_id":"","server":""}})");
+  EXPECT_EQ(ChangeOf(Filled<keys::RoleRecord>()).body,
+            R"({"v":1,"role":{"organization":"organization","id":"id","display_name":"display_name","description":")"
+            R"(description","documentation_uri":"documentation_uri","permissions":["permissions","second"],"created)"
+            R"(_at":1700000007000000,"updated_at":1700000008000000,"removed":true},"audit":{"principal":"bootstrap")"
+            R"(,"peer":"","method":"contract","request_id":"","server":""}})");
+  EXPECT_EQ(ChangeOf(Filled<keys::Settings>()).body,
+            R"({"v":2,"settings":{"bound_us":11000000,"previous_bound_us":12000000,"changed_at":1700000003000000},")"
+            R"(audit":{"principal":"bootstrap","peer":"","method":"contract","request_id":"","server":""}})");
+}
+
+TEST(ChangeCodec, EveryFieldIsReadBack) {
+  keys::KeyRecord key = FilledKey("k");
+  key.revision = 7;
+  EXPECT_EQ(Decoded(ChangeOf(key).body)->key, key);
+  keys::OrganizationRecord organization = Filled<keys::OrganizationRecord>();
+  organization.revision = 7;
+  EXPECT_EQ(Decoded(ChangeOf(organization).body)->organization, organization);
+  keys::RoleRecord role = Filled<keys::RoleRecord>();
+  role.revision = 7;
+  EXPECT_EQ(Decoded(ChangeOf(role).body)->role, role);
+}
+
 TEST(ChangeCodec, ProofsAndUsageAreNeverInABody) {
   keys::KeyRecord used = Key("k");
   used.last_used_at = used.versions[0].last_used_at = At(3);

@@ -203,6 +203,13 @@ keys::KeyRecord Key(const std::string& kid, const std::string& organization, int
   return key;
 }
 
+keys::KeyRecord FilledKey(const std::string& kid) {
+  keys::KeyRecord key = Filled<keys::KeyRecord>();
+  key.organization = "acme";
+  key.kid = kid;
+  return key;
+}
+
 keys::OrganizationRecord Organization(const std::string& id) {
   return {.id = id, .display_name = absl::StrCat("The ", id), .created_at = At(0), .updated_at = At(1)};
 }

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <memory>
 #include <ostream>
 #include <string>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "server/model/key_store.h"
+#include "server/model/record_fields.h"
 
 // What the contract's cases are written in. KeyStoreContract's cases run on every implementation of KeyStore; each case
 // has an empty store of its own.
@@ -87,6 +89,42 @@ class KeyStoreContract : public ::testing::TestWithParam<Implementation> {
 
   std::unique_ptr<storage::KeyStore> store_;
 };
+
+// Sets each field that it visits to a value that is not its default, most of them unlike every other.
+class FieldFiller {
+ public:
+  template <typename T>
+  void operator()(const char* name, T& field, keys::Presence = keys::Presence::kAlways) {
+    ++number_;
+    Fill(name, field);
+  }
+
+ private:
+  void Fill(const char* name, std::string& text) const { text = name; }
+  void Fill(const char*, absl::Time& time) const { time = absl::FromUnixSeconds(1'700'000'000 + number_); }
+  void Fill(const char*, absl::Duration& duration) const { duration = absl::Seconds(10 + number_); }
+  void Fill(const char*, bool& value) const { value = true; }
+  void Fill(const char*, int32_t& value) const { value = 10 + number_; }
+  void Fill(const char*, keys::DeleteReason& reason) const { reason = keys::DeleteReason::kCompromised; }
+  void Fill(const char* name, std::vector<std::string>& items) const { items = {name, "second"}; }
+  void Fill(const char* name, std::map<std::string, std::string>& items) const { items = {{name, "value"}}; }
+  void Fill(const char*, std::vector<keys::SecretVersion>& versions) const {
+    versions.resize(1);
+    keys::VisitFields(versions[0], FieldFiller());
+  }
+
+  int number_ = 0;
+};
+
+// A record with every stored field set, so that one that gets lost is noticed.
+template <typename Record>
+Record Filled() {
+  Record record;
+  keys::VisitFields(record, FieldFiller());
+  return record;
+}
+// One that a store takes: of `acme`.
+keys::KeyRecord FilledKey(const std::string& kid);
 
 // Everything in a record is set, so that nothing can be lost unseen. `minute` orders keys by age.
 keys::KeyRecord Key(const std::string& kid, const std::string& organization = "acme", int minute = 0);

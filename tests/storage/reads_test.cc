@@ -30,6 +30,25 @@ TEST_P(KeyStoreContract, WhatIsNotThereIsNotAnError) {
   EXPECT_THAT(store_->ReadSecrets("absent").value(), IsEmpty());
 }
 
+TEST_P(KeyStoreContract, EveryFieldIsReadBack) {
+  keys::KeyRecord key = FilledKey("k");
+  keys::OrganizationRecord organization = Filled<keys::OrganizationRecord>();
+  keys::RoleRecord role = Filled<keys::RoleRecord>();
+  role.organization = "acme";
+  role.removed = false;  // A removed one has no row.
+  key.revision = Put({ChangeOf(key)}).at(0).rev;
+  organization.revision = Put({ChangeOf(organization)}).at(0).rev;
+  role.revision = Put({ChangeOf(role)}).at(0).rev;
+  EXPECT_EQ(store_->ReadKey("k").value(), key);
+  EXPECT_EQ(store_->ReadOrganization(organization.id).value(), organization);
+  EXPECT_THAT(store_->ListRoles("acme").value(), ElementsAre(role));
+
+  // And over what was there.
+  keys::KeyRecord changed = Key("k");
+  changed.revision = Put({ChangeOf(changed)}).at(0).rev;
+  EXPECT_EQ(store_->ReadKey("k").value(), changed);
+}
+
 TEST_P(KeyStoreContract, DeletedKeysAndOrganizationsAreReadByName) {
   keys::KeyRecord dead = Key("dead");
   dead.deleted_at = At(1);

@@ -1,6 +1,7 @@
 #include "server/storage/postgres/after_images.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <stdexcept>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "client/core/resource_names.h"
 #include "server/model/built_in_roles.h"
+#include "server/model/record_fields.h"
 #include "server/storage/postgres/rows.h"
 #include "server/storage/postgres/sql_failure.h"
 
@@ -39,14 +41,30 @@ void WriteProof(Connection& connection, const std::string& kid, const keys::NewS
   connection.Run("put_proof", kid, secret.version, Text(std::string(1, secret.proof.ring_id)), HexText(digest));
 }
 
+// Appends the value of each field that it visits, as statements.cc numbers the columns.
+struct ColumnWriter {
+  std::vector<std::string>& values;
+
+  template <typename T>
+  void operator()(const char*, const T& field, keys::Presence = keys::Presence::kAlways) const {
+    Put(field);
+  }
+
+ private:
+  void Put(const std::string& text) const { values.push_back(Text(text)); }
+  void Put(absl::Time time) const { values.push_back(TimeText(time)); }
+  void Put(keys::DeleteReason reason) const { values.push_back(absl::StrCat(static_cast<int>(reason))); }
+  void Put(const std::vector<std::string>& items) const { values.push_back(ArrayText(items)); }
+  void Put(const std::map<std::string, std::string>& items) const { values.push_back(LabelsText(items)); }
+  // They have a table of their own.
+  void Put(const std::vector<keys::SecretVersion>&) const {}
+};
+
 void WriteKey(Connection& connection, const keys::KeyRecord& key, const std::optional<keys::NewSecret>& secret,
               bool known) {
-  MustChangeOne(connection.Run(known ? "update_key" : "insert_key", Text(key.organization), Text(key.kid),
-                               Text(key.display_name), Text(key.description), Text(key.role), Text(key.owner),
-                               LabelsText(key.labels), Text(key.key_hint), Text(key.creator), Text(key.creator_kid),
-                               TimeText(key.created_at), TimeText(key.updated_at), TimeText(key.expires_at),
-                               TimeText(key.deleted_at), TimeText(key.purge_at), static_cast<int>(key.delete_reason),
-                               ArrayText(key.allowed_cidrs)));
+  std::vector<std::string> values;
+  keys::VisitFields(key, ColumnWriter{values});
+  MustChangeOne(connection.Run(known ? "update_key" : "insert_key", pqxx::prepare::make_dynamic_params(values)));
   WriteVersions(connection, key);
   if (!secret.has_value()) return;
   if (connection.Run("put_hash", key.kid, secret->version, Text(secret->hash), Text(secret->pepper_id))

@@ -90,7 +90,7 @@ LockedState LockAndRead(Connection& connection, const LockPlan& plan) {
   state.owner_ever = facts.at(0)[1].as<bool>();
   if (!plan.request_id.empty() && !facts.at(0)[2].is_null()) state.replayed_name = facts.at(0)[2].as<std::string>();
   state.other_owners = facts.at(0)[3].as<int>();
-  state.settings = SettingsFrom(facts.at(0), 4);
+  state.settings = SettingsFrom(facts.at(0));
   return state;
 }
 

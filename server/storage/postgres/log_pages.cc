@@ -39,7 +39,7 @@ LogPage PageFrom(const pqxx::result& result, int first) {
   page.head = head[first].as<int64_t>();
   page.oldest = head[first + 1].as<int64_t>();
   page.now = postgres::ParseTime(head[first + 2].c_str());
-  page.settings = postgres::SettingsFrom(head, first + 3);
+  page.settings = postgres::SettingsFrom(head);
   page.timeline = head[first + 12].as<int64_t>();
   std::set<std::string> seen;
   for (const auto& row : result) {

@@ -28,7 +28,7 @@ absl::StatusOr<SnapshotHead> PostgresKeyStore::LoadSnapshot(SnapshotSink& sink) 
 absl::StatusOr<keys::Settings> PostgresKeyStore::ReadSettings() {
   keys::Settings settings;
   const absl::Status status = OnConnection("reading the settings", [&](Connection& connection) {
-    settings = postgres::SettingsFrom(connection.Run("read_settings").at(0), 0);
+    settings = postgres::SettingsFrom(connection.Run("read_settings").at(0));
   });
   if (!status.ok()) return status;
   return settings;

@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/civil_time.h"
+#include "server/model/record_fields.h"
 
 namespace latchkey::storage::postgres {
 namespace {
@@ -55,6 +56,46 @@ std::vector<std::pair<int32_t, absl::Time>> UsesFrom(const pqxx::field& field) {
     uses.emplace_back(version, ParseTime(parts[1]));
   }
   return uses;
+}
+
+// Fills each field that it visits from the column of its name.
+struct ColumnReader {
+  const pqxx::row& row;
+
+  template <typename T>
+  void operator()(const char* name, T& field, keys::Presence = keys::Presence::kAlways) const {
+    Get(row[name], field);
+  }
+
+ private:
+  static void Get(const pqxx::field& column, std::string& text) { text = String(column); }
+  static void Get(const pqxx::field& column, absl::Time& time) { time = Time(column); }
+  static void Get(const pqxx::field& column, absl::Duration& duration) {
+    duration = absl::Microseconds(column.as<int64_t>());
+  }
+  static void Get(const pqxx::field& column, bool& value) { value = column.as<bool>(); }
+  static void Get(const pqxx::field& column, keys::DeleteReason& reason) {
+    reason = static_cast<keys::DeleteReason>(column.as<int>());
+  }
+  static void Get(const pqxx::field& column, std::vector<std::string>& items) {
+    if (const std::string_view json = View(column); json != "[]")
+      items = nlohmann::json::parse(json).get<std::decay_t<decltype(items)>>();
+  }
+  static void Get(const pqxx::field& column, std::map<std::string, std::string>& items) {
+    if (const std::string_view json = View(column); json != "{}")
+      items = nlohmann::json::parse(json).get<std::decay_t<decltype(items)>>();
+  }
+  static void Get(const pqxx::field& column, std::vector<keys::SecretVersion>& versions) {
+    versions = VersionsFrom(column);
+  }
+};
+
+template <typename Record>
+Record StoredRecordFrom(const pqxx::row& row) {
+  Record record;
+  keys::VisitFields(record, ColumnReader{row});
+  record.revision = row["revision"].as<int64_t>();
+  return record;
 }
 
 }  // namespace
@@ -118,37 +159,11 @@ std::string LabelsText(const std::map<std::string, std::string>& labels) {
   return json.dump();
 }
 
-keys::KeyRecord KeyFrom(const pqxx::row& row) {
-  keys::KeyRecord key;
-  key.organization = String(row[0]);
-  key.kid = String(row[1]);
-  key.display_name = String(row[2]);
-  key.description = String(row[3]);
-  key.role = String(row[4]);
-  key.owner = String(row[5]);
-  if (const std::string_view labels = View(row[6]); labels != "{}") {
-    key.labels = nlohmann::json::parse(labels).get<std::map<std::string, std::string>>();
-  }
-  key.key_hint = String(row[7]);
-  key.creator = String(row[8]);
-  key.creator_kid = String(row[9]);
-  key.created_at = Time(row[10]);
-  key.updated_at = Time(row[11]);
-  key.expires_at = Time(row[12]);
-  key.deleted_at = Time(row[13]);
-  key.purge_at = Time(row[14]);
-  key.delete_reason = static_cast<keys::DeleteReason>(row[15].as<int>());
-  key.revision = row[16].as<int64_t>();
-  key.versions = VersionsFrom(row[17]);
-  if (const std::string_view cidrs = View(row[18]); cidrs != "[]") {
-    key.allowed_cidrs = nlohmann::json::parse(cidrs).get<std::vector<std::string>>();
-  }
-  return key;
-}
+keys::KeyRecord KeyFrom(const pqxx::row& row) { return StoredRecordFrom<keys::KeyRecord>(row); }
 
 keys::KeyRecord UsedKeyFrom(const pqxx::row& row) {
   keys::KeyRecord key = KeyFrom(row);
-  for (const auto& [version_id, used_at] : UsesFrom(row[19])) {
+  for (const auto& [version_id, used_at] : UsesFrom(row["uses"])) {
     // Versions that are gone count for the key.
     key.last_used_at = std::max(key.last_used_at, used_at);
     for (keys::SecretVersion& version : key.versions) {
@@ -158,29 +173,10 @@ keys::KeyRecord UsedKeyFrom(const pqxx::row& row) {
   return key;
 }
 
-keys::RoleRecord RoleFrom(const pqxx::row& row) {
-  keys::RoleRecord role;
-  role.organization = String(row[0]);
-  role.id = String(row[1]);
-  role.display_name = String(row[2]);
-  role.description = String(row[3]);
-  role.documentation_uri = String(row[4]);
-  role.permissions = nlohmann::json::parse(View(row[5])).get<std::vector<std::string>>();
-  role.created_at = Time(row[6]);
-  role.updated_at = Time(row[7]);
-  role.revision = row[8].as<int64_t>();
-  return role;
-}
+keys::RoleRecord RoleFrom(const pqxx::row& row) { return StoredRecordFrom<keys::RoleRecord>(row); }
 
 keys::OrganizationRecord OrganizationFrom(const pqxx::row& row) {
-  keys::OrganizationRecord organization;
-  organization.id = String(row[0]);
-  organization.display_name = String(row[1]);
-  organization.created_at = Time(row[2]);
-  organization.updated_at = Time(row[3]);
-  organization.deleted_at = Time(row[4]);
-  organization.revision = row[5].as<int64_t>();
-  return organization;
+  return StoredRecordFrom<keys::OrganizationRecord>(row);
 }
 
 keys::LogRow LogRowFrom(const pqxx::row& row, int first) {
@@ -192,11 +188,9 @@ keys::LogRow LogRowFrom(const pqxx::row& row, int first) {
   return log;
 }
 
-keys::Settings SettingsFrom(const pqxx::row& row, int first) {
+keys::Settings SettingsFrom(const pqxx::row& row) {
   keys::Settings settings;
-  settings.bound = absl::Microseconds(row[first].as<int64_t>());
-  settings.previous_bound = absl::Microseconds(row[first + 1].as<int64_t>());
-  settings.changed_at = Time(row[first + 2]);
+  keys::VisitFields(settings, ColumnReader{row});
   return settings;
 }
 

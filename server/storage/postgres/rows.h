@@ -26,15 +26,14 @@ std::string ParseBytes(std::string_view text);
 
 std::string LabelsText(const std::map<std::string, std::string>& labels);
 
-// Rows with the columns of statements.h.
+// Rows that have the columns of statements.h, whatever else they have and in whatever order.
 keys::KeyRecord KeyFrom(const pqxx::row& row);
 keys::KeyRecord UsedKeyFrom(const pqxx::row& row);  // With LATCHKEY_KEY_USE.
 keys::RoleRecord RoleFrom(const pqxx::row& row);
 keys::OrganizationRecord OrganizationFrom(const pqxx::row& row);
 // rev, at, body, chain from column `first` on.
 keys::LogRow LogRowFrom(const pqxx::row& row, int first);
-// LATCHKEY_SETTINGS_COLUMNS from column `first` on.
-keys::Settings SettingsFrom(const pqxx::row& row, int first);
+keys::Settings SettingsFrom(const pqxx::row& row);
 // From a ring_id of one character and the 16 bytes of a digest.
 keys::Proof ProofFrom(std::string_view ring_id, std::string_view digest);
 

@@ -1,5 +1,12 @@
 #include "server/storage/postgres/statements.h"
 
+#include <type_traits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "server/model/record_fields.h"
+
 namespace latchkey::storage::postgres {
 
 // One statement is one snapshot: head, settings, rows and proofs agree. $1 = the cursor, $2 = the limit.
@@ -9,6 +16,43 @@ namespace latchkey::storage::postgres {
   "encode(p.digest, 'hex'), ';') FROM proofs p WHERE p.kid = c.kid), (SELECT ('x' || "                          \
   "left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint) FROM log_head h CROSS JOIN settings s "    \
   "LEFT JOIN LATERAL (SELECT * FROM change_log l WHERE l.rev >= $1 ORDER BY l.rev LIMIT $2) c ON true ORDER BY c.rev"
+
+namespace {
+
+// The n-th is parameter $n of the two statements below; after_images.cc has the values by the same list of fields.
+std::vector<std::string> KeyColumns() {
+  std::vector<std::string> columns;
+  const keys::KeyRecord key;
+  keys::VisitFields(key, [&]<typename T>(const char* name, const T&, keys::Presence = keys::Presence::kAlways) {
+    // Versions have a table of their own.
+    if constexpr (!std::is_same_v<T, std::vector<keys::SecretVersion>>) columns.push_back(name);
+  });
+  return columns;
+}
+
+std::string InsertKey() {
+  std::vector<std::string> values;
+  for (size_t i = 0; i < KeyColumns().size(); ++i) values.push_back(absl::StrCat("$", i + 1));
+  return absl::StrCat("INSERT INTO keys (", absl::StrJoin(KeyColumns(), ", "), ") VALUES (",
+                      absl::StrJoin(values, ", "), ")");
+}
+
+std::string UpdateKey() {
+  std::vector<std::string> assignments;
+  std::string condition;
+  int number = 0;
+  for (const std::string& column : KeyColumns()) {
+    std::string assignment = absl::StrCat(column, " = $", ++number);
+    if (column == "kid") {
+      condition = std::move(assignment);
+    } else {
+      assignments.push_back(std::move(assignment));
+    }
+  }
+  return absl::StrCat("UPDATE keys SET ", absl::StrJoin(assignments, ", "), " WHERE ", condition);
+}
+
+}  // namespace
 
 const std::vector<Statement>& Statements() {
   static const auto* const statements = new std::vector<Statement>{
@@ -42,14 +86,8 @@ const std::vector<Statement>& Statements() {
        "END, " LATCHKEY_SETTINGS_COLUMNS " FROM settings s"},
 
       // --- After-images.
-      {"insert_key",
-       "INSERT INTO keys (organization, kid, display_name, description, role, owner, labels, key_hint, creator, "
-       "creator_kid, created_at, updated_at, expires_at, deleted_at, purge_at, delete_reason, "
-       "allowed_cidrs) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17::text[])"},
-      {"update_key",
-       "UPDATE keys SET organization = $1, display_name = $3, description = $4, role = $5, owner = $6, labels = $7, "
-       "key_hint = $8, creator = $9, creator_kid = $10, created_at = $11, updated_at = $12, expires_at = $13, "
-       "deleted_at = $14, purge_at = $15, delete_reason = $16, allowed_cidrs = $17::text[] WHERE kid = $2"},
+      {"insert_key", InsertKey()},
+      {"update_key", UpdateKey()},
       {"put_version",
        "INSERT INTO secret_versions (kid, version, created_at, expires_at) VALUES ($1, $2, $3, $4) "
        "ON CONFLICT (kid, version) DO UPDATE SET created_at = excluded.created_at, expires_at = excluded.expires_at"},

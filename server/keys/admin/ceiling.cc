@@ -40,17 +40,35 @@ absl::StatusOr<Authority> CallerAuthority(const storage::LockedState& state, con
   return authority;
 }
 
+std::vector<Authority> GrantCeilings(const storage::LockedState& state, const Principal& caller,
+                                     const Authority& holder, const std::string& creator_kid) {
+  std::vector<Authority> ceilings = {holder};
+  if (creator_kid == caller.kid) return ceilings;
+  const auto creator = state.keys.find(creator_kid);
+  if (creator != state.keys.end() && !creator->second.deleted()) {
+    ceilings.push_back(AuthorityOf(state, creator->second));
+  }
+  return ceilings;
+}
+
 absl::Status RequireRoleAtMost(const std::string& role, const std::vector<std::string>& permissions,
-                               const Authority& holder) {
-  return core::AtMost(permissions, holder.permissions) ? absl::OkStatus() : errors::RoleExceedsCreator(role);
+                               const std::vector<Authority>& ceilings) {
+  for (const Authority& ceiling : ceilings) {
+    if (!core::AtMost(permissions, ceiling.permissions)) return errors::RoleExceedsCreator(role);
+  }
+  return absl::OkStatus();
 }
 
-absl::Status RequireEndsWithin(absl::Time expires_at, const Authority& holder) {
-  return expires_at <= holder.expires_at ? absl::OkStatus() : errors::ExpiryExceedsCreator(holder.expires_at);
-}
-
-absl::Status RequireCidrsWithin(const std::vector<std::string>& allowed_cidrs, const Authority& holder) {
-  return core::CidrsAtMost(allowed_cidrs, holder.allowed_cidrs) ? absl::OkStatus() : errors::CidrsExceedCreator();
+absl::Status RequireGrantWithin(const Grant& grant, const std::vector<Authority>& ceilings) {
+  for (const Authority& ceiling : ceilings) {
+    if (grant.expires_at && *grant.expires_at > ceiling.expires_at) {
+      return errors::ExpiryExceedsCreator(ceiling.expires_at);
+    }
+    if (grant.allowed_cidrs && !core::CidrsAtMost(*grant.allowed_cidrs, ceiling.allowed_cidrs)) {
+      return errors::CidrsExceedCreator();
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status RequireDescendantsAtMost(const storage::LockedState& state, const Authority& lowered) {

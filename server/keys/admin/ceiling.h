@@ -1,9 +1,11 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/model/key_store.h"
 #include "server/model/principal.h"
@@ -31,13 +33,25 @@ Authority AuthorityOf(const storage::LockedState& state, const KeyRecord& key);
 absl::StatusOr<Authority> CallerAuthority(const storage::LockedState& state, const Principal& caller,
                                           const std::string& permission);
 
-// OK if `permissions` (those of `role`) ≤ the holder's. ROLE_EXCEEDS_CREATOR otherwise.
+// The authorities that together bound what `caller` may give to a key that was created by `creator_kid`: `holder`,
+// which is the caller's own, and that of the creator unless it is the caller, "" or deleted. What is given must be at
+// most each of them; the first that it exceeds makes the error.
+std::vector<Authority> GrantCeilings(const storage::LockedState& state, const Principal& caller,
+                                     const Authority& holder, const std::string& creator_kid);
+
+// What a request gives to a key beside the permissions of its role; unset = nothing is given in that dimension, so
+// nothing is compared.
+struct Grant {
+  std::optional<absl::Time> expires_at;                   // The key lives until then.
+  std::optional<std::vector<std::string>> allowed_cidrs;  // It may be used from there; empty = from anywhere.
+};
+
+// OK if `permissions` (those of `role`) ≤ every ceiling. ROLE_EXCEEDS_CREATOR otherwise.
 absl::Status RequireRoleAtMost(const std::string& role, const std::vector<std::string>& permissions,
-                               const Authority& holder);
-// OK if a key that ends at `expires_at` does not outlive the holder. EXPIRY_EXCEEDS_CREATOR otherwise.
-absl::Status RequireEndsWithin(absl::Time expires_at, const Authority& holder);
-// OK if every address that `allowed_cidrs` allows is one the holder may call from. CIDRS_EXCEED_CREATOR otherwise.
-absl::Status RequireCidrsWithin(const std::vector<std::string>& allowed_cidrs, const Authority& holder);
+                               const std::vector<Authority>& ceilings);
+// OK if what is given outlives no ceiling (EXPIRY_EXCEEDS_CREATOR otherwise) and every address that it allows is one
+// from which each may call (CIDRS_EXCEED_CREATOR otherwise).
+absl::Status RequireGrantWithin(const Grant& grant, const std::vector<Authority>& ceilings);
 
 // The standing invariant role(key) ≤ role(live creator), seen from the creator: DESCENDANTS_EXCEED_CREATOR with the
 // count if lowering a key to `lowered` would leave keys that it created above it.

@@ -1,16 +1,16 @@
 #pragma once
 
-#include <map>
-#include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/core/revision_token.h"
 #include "client/core/secret.h"
 #include "server/base/clock.h"
+#include "server/keys/admin/key_changes.h"
+#include "server/keys/admin/key_decisions.h"
 #include "server/keys/crypto/key_minter.h"
 #include "server/keys/replication/key_index.h"
 #include "server/keys/replication/log_follower.h"
@@ -21,49 +21,10 @@
 
 namespace latchkey::keys {
 
-// When a key ends: unset = never.
-struct Expiration {
-  std::optional<absl::Time> at;
-  std::optional<absl::Duration> ttl;  // From the database's now.
-};
-
-struct NewKey {
-  std::string organization;
-  std::string display_name;
-  std::string description;
-  std::string role;
-  std::string owner;
-  std::map<std::string, std::string> labels;
-  std::vector<std::string> allowed_cidrs;  // core::NormalisedCidrs.
-  Expiration expiration;
-  std::string request_id;
-};
-
 struct IssuedKey {
   KeyRecord key;
   core::RevisionToken revision;
   core::Secret key_string;  // The only copy there will ever be.
-};
-
-// Each set field is written; nothing else changes.
-struct KeyEdit {
-  std::string organization;
-  std::string kid;
-  std::string etag;  // "" = not checked.
-  std::optional<std::string> display_name;
-  std::optional<std::string> description;
-  std::optional<std::string> role;
-  std::optional<std::string> owner;
-  std::optional<std::map<std::string, std::string>> labels;
-  std::optional<std::vector<std::string>> allowed_cidrs;  // core::NormalisedCidrs.
-  std::optional<Expiration> expiration;
-};
-
-struct KeyRemoval {
-  std::string organization;
-  std::string kid;
-  std::string etag;
-  DeleteReason reason = DeleteReason::kUnspecified;
 };
 
 // A page of keys, newest first.
@@ -72,12 +33,10 @@ struct KeyPage {
   bool more = false;  // There may be keys after the last one.
 };
 
-// The resource's version as an opaque string (AIP-154).
-std::string EtagOf(int64_t revision);
-
 // Issues, reads, edits and revokes keys, under the ceiling: no key ever holds what its creator does not. The argument
 // values are already validated (server/rpc); the permission for the RPC has been checked against memory, and is checked
-// again here under locks. Another organization's key is KEY_NOT_FOUND. Thread-safe; every call may block.
+// again here under locks (key_decisions.h). Another organization's key is KEY_NOT_FOUND. Thread-safe; every call may
+// block.
 class KeyRegistry {
  public:
   struct Options {
@@ -106,12 +65,12 @@ class KeyRegistry {
   absl::Time DatabaseNow() const;
 
  private:
-  absl::StatusOr<storage::Committed> Commit(const storage::LockPlan& plan, storage::KeyStore::Decide decide,
-                                            const std::vector<KeyProof>& proofs = {});
-  // Commits a change of `key`, which `decide` fills in; once more with the organization locked, which
-  // `decide` sees in `plan`, if it sets `start_over`.
-  absl::StatusOr<WithRevision<KeyRecord>> CommitKey(storage::LockPlan& plan, storage::KeyStore::Decide decide,
-                                                    const bool& start_over, KeyRecord& key);
+  using DecideKey =
+      absl::FunctionRef<absl::StatusOr<KeyDecision>(const storage::LockedState& state, bool organization_locked)>;
+  // Commits what `decide` returns, on a state locked as `plan` says; once more with the organization locked if it says
+  // kStartOver. `proofs` are handed on with the rows.
+  absl::StatusOr<WithRevision<KeyRecord>> Commit(storage::LockPlan plan, DecideKey decide,
+                                                 const std::vector<KeyProof>& proofs = {});
   Audit AuditFor(const Principal& caller, const char* method, const std::string& request_id) const;
 
   storage::KeyStore& store_;

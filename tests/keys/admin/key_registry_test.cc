@@ -5,6 +5,7 @@
 #include <functional>
 #include <utility>
 
+#include "server/keys/admin/etag.h"
 #include "tests/support/forwarding_store.h"
 #include "tests/support/memory_service.h"
 #include "tests/support/status_matchers.h"

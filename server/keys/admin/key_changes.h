@@ -1,0 +1,53 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "server/model/records.h"
+
+// The requests that change keys, as values whose form is already validated (server/rpc).
+namespace latchkey::keys {
+
+// When a key ends: unset = never.
+struct Expiration {
+  std::optional<absl::Time> at;
+  std::optional<absl::Duration> ttl;  // From the database's now.
+};
+
+struct NewKey {
+  std::string organization;
+  std::string display_name;
+  std::string description;
+  std::string role;
+  std::string owner;
+  std::map<std::string, std::string> labels;
+  std::vector<std::string> allowed_cidrs;  // core::NormalisedCidrs.
+  Expiration expiration;
+  std::string request_id;
+};
+
+// Each set field is written; nothing else changes.
+struct KeyEdit {
+  std::string organization;
+  std::string kid;
+  std::string etag;  // "" = not checked.
+  std::optional<std::string> display_name;
+  std::optional<std::string> description;
+  std::optional<std::string> role;
+  std::optional<std::string> owner;
+  std::optional<std::map<std::string, std::string>> labels;
+  std::optional<std::vector<std::string>> allowed_cidrs;  // core::NormalisedCidrs.
+  std::optional<Expiration> expiration;
+};
+
+struct KeyRemoval {
+  std::string organization;
+  std::string kid;
+  std::string etag;  // "" = not checked.
+  DeleteReason reason = DeleteReason::kUnspecified;
+};
+
+}  // namespace latchkey::keys

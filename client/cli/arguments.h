@@ -10,7 +10,7 @@
 
 namespace latchkey::cli {
 
-// Words of the command line into values. Every error is INVALID_ARGUMENT and says what was wanted; none quotes the
+// Parsers of command-line arguments. Every error is INVALID_ARGUMENT and says what was wanted; none quotes the
 // word, because people paste key strings into the wrong place.
 
 // A whole number and a unit, or several from large to small: "30d", "12h", "1d12h", "90s", "500ms" (w, d, h, m, s, ms).

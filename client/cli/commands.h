@@ -5,8 +5,8 @@
 
 namespace latchkey::cli {
 
-// Each adds its commands to `app`. A command that is chosen leaves its exit code in `exit_code`; `options` is read only
-// then, when the whole command line has been parsed. Both outlive `app`'s parsing.
+// The commands of the command line: each function adds some to `app`. A command that is chosen leaves its exit code in
+// `exit_code`; `options` is read only then, when the whole command line has been parsed. Both outlive `app`'s parsing.
 void AddKeyCommands(CLI::App& app, const GlobalOptions& options, int& exit_code);
 // `keys create`, below `keys`.
 void AddCreateKeyCommand(CLI::App& keys, const GlobalOptions& options, int& exit_code);

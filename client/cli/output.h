@@ -10,7 +10,7 @@
 
 namespace latchkey::cli {
 
-// The exit codes of every command. `verify` alone gives them meanings of its own (verify_command.cc).
+// Exit codes of every command. `verify` alone gives them meanings of its own (verify_command.cc).
 inline constexpr int kOk = 0;
 inline constexpr int kRefused = 1;  // The server understood who asked for what, and refused it.
 inline constexpr int kTrouble = 2;  // A mistake on the command line, credentials not accepted, or no answer.

@@ -15,7 +15,7 @@
 
 namespace latchkey::cli {
 
-// What every command takes.
+// Options that every command takes.
 struct GlobalOptions {
   std::string server = "127.0.0.1:50051";
   std::string credentials;  // The file with the caller's own key string.
@@ -28,7 +28,7 @@ struct GlobalOptions {
 // How long one call may take, from --timeout: 1 ms .. 60 s.
 absl::StatusOr<absl::Duration> TimeoutFrom(const GlobalOptions& options);
 
-// KeyAdmin in the caller's name.
+// Client of KeyAdmin, in the caller's name.
 class Session {
  public:
   // Reads the credentials and prepares the channel; makes no call.

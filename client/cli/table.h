@@ -8,8 +8,8 @@
 
 namespace latchkey::cli {
 
-// Text in aligned columns for people. Every cell is made printable (client/core/text.h), so that what somebody stored
-// as a name can't drive the reader's terminal.
+// Table of text in aligned columns, for people. Every cell is made printable (client/core/text.h), so that what
+// somebody stored as a name can't drive the reader's terminal.
 class Table {
  public:
   explicit Table(std::vector<std::string> heading);

@@ -7,7 +7,7 @@
 
 namespace latchkey::core {
 
-// Digits in the order 0-9A-Za-z, most significant first (the layout GitHub's tokens use).
+// Base62 with a fixed width: digits in the order 0-9A-Za-z, most significant first (the layout GitHub's tokens use).
 inline constexpr std::string_view kBase62Digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 // True for one of the 62 digits.

@@ -13,17 +13,17 @@
 
 namespace latchkey::core {
 
-inline constexpr size_t kMaxCidrsPerKey = 64;  // Kept by who takes them in; nothing here depends on it.
+inline constexpr size_t kMaxCidrsPerKey = 64;  // Limit of allowed_cidrs, kept by who takes them in.
 
-// An address as 16 bytes; IPv4 as ::ffff:a.b.c.d (RFC 4291 §2.5.5.2), so that "::ffff:10.0.0.1" and "10.0.0.1" are one.
+// IP address of 16 bytes; IPv4 as ::ffff:a.b.c.d (RFC 4291 §2.5.5.2), so that "::ffff:10.0.0.1" and "10.0.0.1" are one.
 using IpAddress = std::array<uint8_t, 16>;
 
 // IPv4 dotted quad without leading zeros, or IPv6 text (RFC 4291 §2.2), no zone, no port; nullopt for anything else.
 // Never allocates.
 std::optional<IpAddress> ParseIp(std::string_view text);
 
-// A block of addresses (RFC 4632, RFC 4291 §2.3). "::/0" is every address, "0.0.0.0/0" every one of IPv4. An immutable
-// value; nothing but Parse and ToString allocates.
+// CIDR block of IP addresses (RFC 4632, RFC 4291 §2.3). "::/0" is every address, "0.0.0.0/0" every one of IPv4. An
+// immutable value; nothing but Parse and ToString allocates.
 class Cidr {
  public:
   // "10.0.0.0/8", "2001:db8::/32"; an address without "/" is the block of that one address. INVALID_ARGUMENT "must

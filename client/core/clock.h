@@ -7,7 +7,7 @@
 
 namespace latchkey::core {
 
-// A point on CLOCK_BOOTTIME: never set back, and it goes on during suspend (steady_clock stops there, which would let a
+// Time point of CLOCK_BOOTTIME: monotonic, and it goes on during suspend (steady_clock stops there, which would let a
 // lease outlive its bound). Meaningful on this machine until it restarts.
 class BootTime {
  public:

@@ -6,8 +6,8 @@
 
 namespace latchkey::core {
 
-// Lets readers use objects that a writer replaces under them, without a lock and without a counter that readers fight
-// over: epoch-based reclamation (Fraser, "Practical lock-freedom", 2004). A reader pins; what it reaches through an
+// Epoch-based memory reclamation (Fraser, "Practical lock-freedom", 2004): readers use objects that a writer replaces
+// under them, without a lock and without a counter that they share. A reader pins; what it reaches through an
 // atomic pointer stays valid until it unpins. A writer unlinks an object, then retires it: it is deleted once every
 // reader that was pinned at that moment has unpinned.
 //

@@ -10,7 +10,7 @@
 
 namespace latchkey::core {
 
-// What is known of a key whose secret was right, as far as the decision depends on the question. What time decides
+// Input of the access decision: what is known of a key whose secret was right, but for what time decides. That
 // (lease, expiry) is for the caller to add: server and client read their clocks at different places.
 struct KeyStatus {
   bool revoked = false;                                   // Deleted, or its organization is.

@@ -6,7 +6,7 @@
 
 namespace latchkey::core {
 
-// A key string is
+// Format of a key string:
 //
 //   [label_]lk1_<kid:16>_<secret:43><gen:1><tag:11><crc:6>
 //

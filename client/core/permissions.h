@@ -6,7 +6,7 @@
 
 namespace latchkey::core {
 
-// A permission is dot-separated lower-case segments (`app.pages.publish`), or ends in `.*`, or is `*`. `a.*` covers
+// Permissions: dot-separated lower-case segments (`app.pages.publish`), or ends in `.*`, or is `*`. `a.*` covers
 // `a.b` and `a.b.*`, not `a`. Sets are normalised: sorted, without duplicates and without members another one covers.
 
 inline constexpr size_t kMaxPermissionLength = 128;

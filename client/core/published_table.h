@@ -11,8 +11,8 @@
 
 namespace latchkey::core {
 
-// A hash table of pointers that any number of threads read while one writes: readers never wait, never allocate and
-// write no shared memory. Open addressing, between 3/8 and 3/4 full while it only grows, 8 bytes a slot; at most 3/4 of
+// Wait-free-to-read hash table of pointers, for any number of readers and one writer: readers never allocate and write
+// no shared memory. Open addressing, between 3/8 and 3/4 full while it only grows, 8 bytes a slot; at most 3/4 of
 // the slots hold entries or the marks of erased ones.
 //
 // `Entry` is immutable where readers look at it (atomics excepted), has `uint64_t hash() const`, whose lowest bits and

@@ -12,7 +12,7 @@ namespace latchkey::core {
 // restore; it is no secret and no signature.
 using ChainPrefix = std::array<char, 8>;
 
-// What Revision.token says: a position in one history.
+// Position in one history of the change log: what Revision.token says.
 struct RevisionToken {
   int64_t revision = 0;  // Not negative.
   ChainPrefix chain{};

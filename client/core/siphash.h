@@ -6,7 +6,7 @@
 
 namespace latchkey::core {
 
-// 128 bits: the reference implementation's 16 bytes of output, read as two little-endian numbers.
+// Digest of 128 bits: the reference implementation's 16 bytes of output, as two little-endian numbers.
 struct Digest128 {
   uint64_t low = 0;
   uint64_t high = 0;

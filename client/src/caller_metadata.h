@@ -6,8 +6,8 @@
 
 namespace latchkey::client {
 
-// Readies `context` for one stream: `authorization: Bearer` with the caller's key, no deadline, and no waiting for a
-// server that is away.
+// Call credentials: readies `context` for one stream, with `authorization: Bearer` and the caller's key, no deadline,
+// and no waiting for a server that is away.
 void PrepareStream(const core::Secret& caller_key, grpc::ClientContext& context);
 
 // The same for one call, with a deadline `timeout` from now.

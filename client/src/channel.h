@@ -8,12 +8,13 @@
 
 namespace latchkey::client {
 
+// Whether a channel shares its connections with others.
 enum class Sharing {
   kShared,  // Its connections may serve other channels to the same address too.
   kOwn,     // Connections of its own, made anew: the way to another server behind one address.
 };
 
-// A plaintext channel to `server`, a gRPC target whose addresses take turns; not connected yet. It reconnects by
+// Plaintext gRPC channel to `server`, a gRPC target whose addresses take turns; not connected yet. It reconnects by
 // itself, at most two seconds after the server is back, and notices a silently dead connection within seconds while
 // calls are made. INVALID_ARGUMENT if the target is empty or gRPC can't read it.
 //

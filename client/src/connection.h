@@ -14,8 +14,8 @@
 
 namespace latchkey::client {
 
-// KeyVerify's unary calls over one channel, in the caller's name. Thread-safe. What Verify hands back is the whole
-// response, because a cache needs more of it than an Answer shows.
+// Client of KeyVerify's unary calls over one channel, in the caller's name. Thread-safe. What Verify hands back is the
+// whole response, because a cache needs more of it than an Answer shows.
 class Connection {
  public:
   // The response is meaningful only if the status is OK.

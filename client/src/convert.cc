@@ -76,14 +76,14 @@ Answer ToAnswer(LeaseCache::Hit hit) {
   return Answer::Decided(static_cast<Decision>(hit.decision), std::move(hit.identity));
 }
 
-LeaseCache::Fact ToFact(const v1::VerifyResponse& response) {
-  LeaseCache::Fact fact;
-  if (response.has_identity()) fact.identity = ToIdentity(response.identity());
-  fact.decision = static_cast<core::Decision>(response.decision());
-  fact.revision = response.revision().number();
-  fact.lease_remaining = ToDuration(response.lease_remaining());
-  if (response.has_expires_in()) fact.expires_in = ToDuration(response.expires_in());
-  return fact;
+LeaseCache::ServerAnswer ToServerAnswer(const v1::VerifyResponse& response) {
+  LeaseCache::ServerAnswer answer;
+  if (response.has_identity()) answer.identity = ToIdentity(response.identity());
+  answer.decision = static_cast<core::Decision>(response.decision());
+  answer.revision = response.revision().number();
+  answer.lease_remaining = ToDuration(response.lease_remaining());
+  if (response.has_expires_in()) answer.expires_in = ToDuration(response.expires_in());
+  return answer;
 }
 
 }  // namespace latchkey::client

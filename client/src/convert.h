@@ -14,6 +14,8 @@
 
 namespace latchkey::client {
 
+// Conversions between protobuf or gRPC types and the client's own.
+
 // A gRPC error as an absl::Status of the same code and message. Its google.rpc details become payloads, each under its
 // type URL: kErrorInfoUrl, kBadRequestUrl, ...
 absl::Status ToStatus(const grpc::Status& status);
@@ -38,6 +40,6 @@ Answer ToAnswer(const v1::VerifyResponse& response);
 Answer ToAnswer(LeaseCache::Hit hit);
 
 // What the cache may learn from a response.
-LeaseCache::Fact ToFact(const v1::VerifyResponse& response);
+LeaseCache::ServerAnswer ToServerAnswer(const v1::VerifyResponse& response);
 
 }  // namespace latchkey::client

@@ -11,31 +11,24 @@
 
 #include "absl/time/time.h"
 #include "client/core/clock.h"
+#include "client/src/timers.h"
 
 namespace latchkey::client {
 
-// One thread that runs what it is given, one after the other: the client's timer, and the place where streams are made
-// and unmade. None of gRPC's threads, so that the last reference to a channel may be dropped here. Thread-safe.
-//
-// What it runs must not block.
-class EventLoop {
+// Event loop with a thread of its own: the client's timer, and the place where streams are made and unmade. None of
+// gRPC's threads, so that the last reference to a channel may be dropped here. Thread-safe.
+class EventLoop final : public Timers {
  public:
-  using Task = std::function<void()>;
-  using TimerId = std::pair<core::BootTime, uint64_t>;
-
   explicit EventLoop(const core::Clock& clock);
   // Waits for the task that runs; drops the others. Not to be run on the loop's own thread.
-  ~EventLoop();
+  ~EventLoop() override;
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
-  // As soon as possible, in the order of the calls.
-  void Post(Task task);
-  // Not before `when`.
-  TimerId At(core::BootTime when, Task task);
-  TimerId After(absl::Duration delay, Task task) { return At(clock_.BootNow() + delay, std::move(task)); }
-  // False: it has run, runs now, or was cancelled before.
-  bool Cancel(const TimerId& id);
+  void Post(Task task) override;
+  TimerId At(core::BootTime when, Task task) override;
+  TimerId After(absl::Duration delay, Task task) override { return At(clock_.BootNow() + delay, std::move(task)); }
+  bool Cancel(const TimerId& id) override;
 
  private:
   void Run();

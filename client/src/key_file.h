@@ -7,6 +7,8 @@
 
 namespace latchkey::client {
 
+// Credentials file: reading the caller's own key string.
+
 // Removes one line end, LF or CRLF, from the end of `text`; nothing else.
 void DropLineEnd(std::string& text);
 

@@ -7,7 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/notification.h"
 #include "client/src/convert.h"
-#include "client/src/question.h"
+#include "client/src/offline_answer.h"
 
 namespace latchkey::client {
 

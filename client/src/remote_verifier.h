@@ -10,8 +10,8 @@
 
 namespace latchkey::client {
 
-// The Verifier that asks the server every time, except for strings that are no key strings. What allows a key is
-// believed only until (just before its request was written) + its lease_remaining; later it is undecided.
+// Verifier without a cache: asks the server every time, except for strings that are no key strings. What allows a key
+// is believed only until (just before its request was written) + its lease_remaining; later it is undecided.
 class RemoteVerifier : public Verifier {
  public:
   // `timeout` is the most that a call may take.

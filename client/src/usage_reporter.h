@@ -18,10 +18,11 @@
 
 namespace latchkey::client {
 
-// Counts what was answered from memory and tells a server each `interval`, at most 1,000 keys a message, one message at
-// a time. A message that could not be delivered is repeated with the same request_id, so that it counts once: servers
-// know it for a day (ReportUsageRequest.request_id), and after 12 hours it is dropped. While 100 messages wait, no more
-// are made, and uses are added up in the table, whose size is fixed; what finds no room there is dropped. Thread-safe.
+// Usage reports: counts what was answered from the cache and tells a server each `interval`, at most 1,000 keys a
+// message, one message at a time. A message that could not be delivered is repeated with the same request_id, so that
+// it counts once: servers know it for a day (ReportUsageRequest.request_id), and after 12 hours it is dropped. While
+// 100 messages wait, no more are made, and uses are added up in the table, whose size is fixed; what finds no room
+// there is dropped. Thread-safe.
 class UsageReporter {
  public:
   // Sends one report; the callback on any thread, once.

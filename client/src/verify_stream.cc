@@ -10,6 +10,8 @@
 namespace latchkey::client {
 namespace {
 
+using AnswerSource = PendingVerifications::AnswerSource;
+
 constexpr size_t kBatchLimit = 64;      // StreamVerifyRequest.requests'.
 constexpr int kSilencesUntilStuck = 3;  // A single one may be bad luck.
 constexpr absl::Duration kMinTimeout = absl::Milliseconds(1);
@@ -37,10 +39,10 @@ std::shared_ptr<VerifyStream> VerifyStream::Open(const std::shared_ptr<grpc::Cha
   return stream;
 }
 
-bool VerifyStream::Ask(std::shared_ptr<Flight> flight) {
+bool VerifyStream::Send(std::shared_ptr<PendingVerification> pending) {
   const std::lock_guard lock(mutex_);
   if (closed_ || failed_) return false;
-  waiting_.push_back(std::move(flight));
+  waiting_.push_back(std::move(pending));
   if (!writing_) WriteNext();
   return true;
 }
@@ -55,16 +57,16 @@ void VerifyStream::WriteNext() {
   batch.left = count;
   request_.set_batch_id(id);
   // One reading of the clock for all, before any of it is written.
-  const LeaseCache::Question first = cache_.Ask(waiting_.front()->key.Expose());
+  const LeaseCache::PendingRequest first = cache_.BeginRequest(waiting_.front()->key.Expose());
   core::BootTime latest;
   for (size_t i = 0; i < count; ++i) {
-    std::shared_ptr<Flight>& flight = waiting_[i];
-    request_.add_requests()->set_key(std::string(flight->key.Expose()));
-    latest = std::max(latest, flight->deadline);
-    LeaseCache::Question question = flight->question;
-    question.asked_at = first.asked_at;
-    question.stream = first.stream;
-    batch.items.push_back({std::move(flight), question});
+    std::shared_ptr<PendingVerification>& pending = waiting_[i];
+    request_.add_requests()->set_key(std::string(pending->key.Expose()));
+    latest = std::max(latest, pending->deadline);
+    LeaseCache::PendingRequest request = pending->request;
+    request.asked_at = first.asked_at;
+    request.stream = first.stream;
+    batch.items.push_back({std::move(pending), request});
   }
   waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(count));
   *request_.mutable_timeout() = ToProto(std::clamp(latest - first.asked_at, kMinTimeout, kMaxTimeout));
@@ -93,7 +95,7 @@ void VerifyStream::OnReadDone(bool ok) {
     if (found != batches_.end()) {
       Batch& batch = found->second;
       for (const auto& result : response_.results()) {
-        if (result.index() >= batch.items.size() || batch.items[result.index()].flight == nullptr) continue;
+        if (result.index() >= batch.items.size() || batch.items[result.index()].pending == nullptr) continue;
         answers.emplace_back(std::move(batch.items[result.index()]), &result.result());
         --batch.left;
       }
@@ -102,12 +104,12 @@ void VerifyStream::OnReadDone(bool ok) {
   }
   for (const auto& [item, result] : answers) {
     if (result->has_response()) {
-      events_.answered(item.flight, item.question, absl::OkStatus(), false, &result->response());
+      events_.answered(item.pending, item.request, ToServerAnswer(result->response()), AnswerSource::kStream);
     } else {
       absl::Status error =
           result->error().code() != 0 ? ToStatus(result->error()) : absl::InternalError("the server sent no result");
-      events_.answered(item.flight, item.question, WithoutKey(std::move(error), item.flight->key.Expose()), false,
-                       nullptr);
+      events_.answered(item.pending, item.request, WithoutKey(std::move(error), item.pending->key.Expose()),
+                       AnswerSource::kStream);
     }
   }
   answers.clear();
@@ -116,7 +118,7 @@ void VerifyStream::OnReadDone(bool ok) {
 
 void VerifyStream::Fail() {
   std::unordered_map<uint64_t, Batch> batches;
-  std::vector<std::shared_ptr<Flight>> waiting;
+  std::vector<std::shared_ptr<PendingVerification>> waiting;
   {
     const std::lock_guard lock(mutex_);
     failed_ = true;
@@ -125,10 +127,10 @@ void VerifyStream::Fail() {
   }
   for (const auto& [id, batch] : batches) {
     for (const Item& item : batch.items) {
-      if (item.flight != nullptr) events_.answered(item.flight, item.question, Ended(), true, nullptr);
+      if (item.pending != nullptr) events_.answered(item.pending, item.request, Ended(), AnswerSource::kBrokenStream);
     }
   }
-  for (const auto& flight : waiting) events_.answered(flight, {}, Ended(), true, nullptr);
+  for (const auto& pending : waiting) events_.answered(pending, {}, Ended(), AnswerSource::kBrokenStream);
   // Write errors and the status arrive without further ado once nothing is read any more.
   context_->TryCancel();
   RemoveHold();

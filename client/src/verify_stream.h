@@ -14,7 +14,7 @@
 #include "client/core/secret.h"
 #include "client/src/cache/lease_cache.h"
 #include "client/src/event_loop.h"
-#include "client/src/flight.h"
+#include "client/src/pending_verifications.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/support/client_callback.h"
@@ -22,17 +22,18 @@
 
 namespace latchkey::client {
 
-// One StreamVerify call, on which questions ride in batches: what arrives while a message is being written forms the
-// next one, at most 64 questions. Thread-safe. Lives until gRPC is done with it, whoever lets go of it.
-class VerifyStream : private grpc::ClientBidiReactor<v1::StreamVerifyRequest, v1::StreamVerifyResponse> {
+// StreamVerify call over gRPC, which batches what it is given: what arrives while a message is being written forms the
+// next one, at most 64 requests. Thread-safe. Lives until gRPC is done with it, whoever lets go of it.
+class VerifyStream final : public BatchSender,
+                           private grpc::ClientBidiReactor<v1::StreamVerifyRequest, v1::StreamVerifyResponse> {
  public:
   struct Events {
-    // Each flight exactly once: its answer; or an error of the item, of the stream if `stream_failed`.
-    std::function<void(const std::shared_ptr<Flight>&, const LeaseCache::Question&, absl::Status, bool stream_failed,
-                       const v1::VerifyResponse*)>
+    // Each that was sent exactly once: its answer or an error; kBrokenStream if the error is the stream's.
+    std::function<void(const std::shared_ptr<PendingVerification>&, const LeaseCache::PendingRequest&,
+                       PendingVerifications::StatusOrAnswer, PendingVerifications::AnswerSource)>
         answered;
-    // A message with so many questions is being written.
-    std::function<void(int questions)> written;
+    // A message with so many requests is being written.
+    std::function<void(int requests)> written;
     // On the loop, once: nothing of it is left.
     std::function<void(VerifyStream*, const absl::Status&)> gone;
   };
@@ -41,20 +42,17 @@ class VerifyStream : private grpc::ClientBidiReactor<v1::StreamVerifyRequest, v1
                                             const core::Secret& caller_key, LeaseCache& cache, const core::Clock& clock,
                                             EventLoop& loop, Events events);
 
-  // False: the stream is closed, ask otherwise.
-  bool Ask(std::shared_ptr<Flight> flight);
-  // A flight that was asked at `since` had no answer in its time. True: it is one of several, and the stream has not
-  // said anything since.
-  bool IsSilentSince(core::BootTime since);
-  // No more questions. Those on their way get their answers, or an error within `patience`.
+  bool Send(std::shared_ptr<PendingVerification> pending) override;
+  bool IsSilentSince(core::BootTime since) override;
+  // No more requests. Those on their way get their answers, or an error within `patience`.
   void Close(absl::Duration patience);
   // Everything that has no answer gets an error.
   void Abort();
 
  private:
   struct Item {
-    std::shared_ptr<Flight> flight;
-    LeaseCache::Question question;
+    std::shared_ptr<PendingVerification> pending;
+    LeaseCache::PendingRequest request;
   };
   struct Batch {
     std::vector<Item> items;
@@ -83,7 +81,7 @@ class VerifyStream : private grpc::ClientBidiReactor<v1::StreamVerifyRequest, v1
   bool writing_ = false;
   int silences_ = 0;
   uint64_t next_batch_ = 1;
-  std::vector<std::shared_ptr<Flight>> waiting_;
+  std::vector<std::shared_ptr<PendingVerification>> waiting_;
   std::unordered_map<uint64_t, Batch> batches_;
   v1::StreamVerifyRequest request_;
   v1::StreamVerifyResponse response_;

@@ -4,19 +4,12 @@
 #include "client/src/convert.h"
 
 namespace latchkey::client {
-namespace {
-
-// More than these are never without a Pong on a stream that is not given up.
-constexpr size_t kPingsRemembered = 1'024;
-
-}  // namespace
-
 WatchStream::WatchStream(std::shared_ptr<grpc::Channel> channel, const core::Secret& caller_key,
                          const core::Clock& clock, EventLoop& loop, uint64_t cache_stream,
                          const std::optional<core::RevisionToken>& resume, Events events)
-    : clock_(clock),
+    : WatchConnection(cache_stream),
+      clock_(clock),
       loop_(loop),
-      cache_stream_(cache_stream),
       events_(std::move(events)),
       channel_(std::move(channel)),
       stub_(v1::KeyVerify::NewStub(channel_)) {
@@ -40,22 +33,12 @@ void WatchStream::Ping(const core::RevisionToken& acknowledged) {
 void WatchStream::Write() {
   if (over_ || !ping_.has_value()) return;
   v1::WatchRequest::Ping& ping = *request_.mutable_ping();
-  ping.set_seq(next_seq_++);
   ping.set_acknowledged_revision(ping_->Encode());
   ping_.reset();
-  if (sent_.size() >= kPingsRemembered) sent_.pop_front();
   writing_ = true;
   // The lease counts from here: before the first byte is written.
-  sent_.emplace_back(ping.seq(), clock_.BootNow());
+  ping.set_seq(sent_.Add(clock_.BootNow()));
   StartWrite(&request_);
-}
-
-std::optional<core::BootTime> WatchStream::TakeSentAt(uint64_t seq) {
-  while (!sent_.empty() && sent_.front().first < seq) sent_.pop_front();
-  if (sent_.empty() || sent_.front().first != seq) return std::nullopt;
-  const core::BootTime sent_at = sent_.front().second;
-  sent_.pop_front();
-  return sent_at;
 }
 
 void WatchStream::Cancel() {

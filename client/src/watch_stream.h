@@ -1,17 +1,15 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
-#include <functional>
 #include <memory>
 #include <optional>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "client/core/clock.h"
 #include "client/core/revision_token.h"
 #include "client/core/secret.h"
 #include "client/src/event_loop.h"
+#include "client/src/watch_connection.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/support/client_callback.h"
@@ -19,32 +17,18 @@
 
 namespace latchkey::client {
 
-// One Watch call: writes what it is told to, hands over what it hears. Everything but the constructor's work by gRPC
-// happens on the loop, so that neither it nor who listens needs a lock.
-class WatchStream : private grpc::ClientBidiReactor<v1::WatchRequest, v1::WatchResponse> {
+// Watch call over gRPC. Everything but the constructor's work by gRPC happens on the loop, so that neither it nor who
+// listens needs a lock.
+class WatchStream final : public WatchConnection, private grpc::ClientBidiReactor<v1::WatchRequest, v1::WatchResponse> {
  public:
-  struct Events {
-    // In the order of their coming; the next is read when this returns.
-    std::function<void(WatchStream&, const v1::WatchResponse&)> heard;
-    // Nothing more comes, and nothing of gRPC's is left: the stream may be destroyed, in here too. Once.
-    std::function<void(WatchStream&, const absl::Status&)> gone;
-  };
-
   // Opens a stream on `channel`, which it keeps until the end, and subscribes.
   WatchStream(std::shared_ptr<grpc::Channel> channel, const core::Secret& caller_key, const core::Clock& clock,
               EventLoop& loop, uint64_t cache_stream, const std::optional<core::RevisionToken>& resume, Events events);
 
-  // Soon, and once however often it is asked for before it is written.
-  void Ping(const core::RevisionToken& acknowledged);
-  // When the Ping with this number was written, to the time just before; nullopt if there was none. Forgets it and all
-  // before it.
-  std::optional<core::BootTime> TakeSentAt(uint64_t seq);
-  // Ends it soon; `gone` follows.
-  void Cancel();
-
-  const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
-  // LeaseCache's number for it.
-  uint64_t cache_stream() const { return cache_stream_; }
+  void Ping(const core::RevisionToken& acknowledged) override;
+  std::optional<core::BootTime> TakeSentAt(uint64_t seq) override { return sent_.Take(seq); }
+  void Cancel() override;
+  const std::shared_ptr<grpc::Channel>& channel() const override { return channel_; }
 
  private:
   void OnReadDone(bool ok) override;
@@ -54,7 +38,6 @@ class WatchStream : private grpc::ClientBidiReactor<v1::WatchRequest, v1::WatchR
 
   const core::Clock& clock_;
   EventLoop& loop_;
-  const uint64_t cache_stream_;
   const Events events_;
   const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<v1::KeyVerify::Stub> stub_;
@@ -64,8 +47,7 @@ class WatchStream : private grpc::ClientBidiReactor<v1::WatchRequest, v1::WatchR
   bool writing_ = false;
   bool over_ = false;
   std::optional<core::RevisionToken> ping_;  // To be written.
-  uint64_t next_seq_ = 1;
-  std::deque<std::pair<uint64_t, core::BootTime>> sent_;
+  SentPings sent_;
 };
 
 }  // namespace latchkey::client

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "client/src/convert.h"
 
 namespace latchkey::client {
@@ -25,32 +24,33 @@ std::vector<std::string> Strings(const google::protobuf::RepeatedPtrField<std::s
 // At most `interval`: until the last point of a grid that is the same for every client whose wall clock is right. A
 // server that a thousand clients ping is woken fifty times a second then, not a thousand. Nothing but that hangs on the
 // wall clock.
-absl::Duration UntilNextPing(absl::Duration interval) {
+absl::Duration UntilNextPing(absl::Duration interval, absl::Time wall_now) {
   if (interval <= 2 * kPingGrid) return interval;
-  return interval - absl::Nanoseconds(absl::ToUnixNanos(absl::Now() + interval) % absl::ToInt64Nanoseconds(kPingGrid));
+  return interval - absl::Nanoseconds(absl::ToUnixNanos(wall_now + interval) % absl::ToInt64Nanoseconds(kPingGrid));
 }
 
 }  // namespace
 
-Watcher::Watcher(LeaseCache& cache, const core::Clock& clock, EventLoop& loop, const core::Secret& caller_key,
-                 MakeChannel make_channel, std::shared_ptr<VerifierObserver> observer, Events events)
+Watcher::Watcher(LeaseCache& cache, const core::Clock& clock, Timers& timers, Open open,
+                 std::shared_ptr<VerifierObserver> observer, Events events, Options options)
     : cache_(cache),
       clock_(clock),
-      loop_(loop),
-      caller_key_(caller_key),
-      make_channel_(std::move(make_channel)),
+      timers_(timers),
+      open_(std::move(open)),
       observer_(observer != nullptr ? std::move(observer) : std::make_shared<VerifierObserver>()),
       events_(std::move(events)),
+      options_(std::move(options)),
+      backoff_(options_.seed),
       interval_(kLongestInterval) {}
 
 Watcher::~Watcher() = default;
 
 void Watcher::Start() {
-  loop_.Post([this] { Connect(); });
+  timers_.Post([this] { Connect(); });
 }
 
 void Watcher::Stop(std::function<void()> stopped) {
-  loop_.Post([this, stopped = std::move(stopped)]() mutable {
+  timers_.Post([this, stopped = std::move(stopped)]() mutable {
     stopping_ = true;
     stopped_ = std::move(stopped);
     ++era_;
@@ -65,29 +65,28 @@ void Watcher::Connect() {
   greeted_ = false;
   interval_ = kLongestInterval;
   const uint64_t number = cache_.BeginStream();
-  streams_.push_back(std::make_unique<WatchStream>(
-      make_channel_(), caller_key_, clock_, loop_, number, cache_.ResumeFrom(),
-      WatchStream::Events{
-          .heard = [this](WatchStream& stream, const v1::WatchResponse& message) { Heard(stream, message); },
-          .gone = [this](WatchStream& stream, const absl::Status& status) { Gone(stream, status); }}));
+  streams_.push_back(
+      open_(number, cache_.ResumeFrom(),
+            {.heard = [this](WatchConnection& stream, const v1::WatchResponse& message) { Heard(stream, message); },
+             .gone = [this](WatchConnection& stream, const absl::Status& status) { Gone(stream, status); }}));
   present_ = streams_.back().get();
   heard_at_ = clock_.BootNow();
-  loop_.After(interval_, [this, era] { Tick(era); });
+  timers_.After(interval_, [this, era] { CheckStream(era); });
 }
 
 void Watcher::ConnectLater() {
   present_ = nullptr;
   const uint64_t era = ++era_;
-  loop_.After(backoff_.Next(), [this, era] {
+  timers_.After(backoff_.Next(), [this, era] {
     if (era == era_) Connect();
   });
   // The lease may end meanwhile, and nobody else looks.
-  loop_.After(kLongestInterval, [this, era] {
+  timers_.After(kLongestInterval, [this, era] {
     if (era == era_) NoteLease();
   });
 }
 
-void Watcher::Heard(WatchStream& stream, const v1::WatchResponse& message) {
+void Watcher::Heard(WatchConnection& stream, const v1::WatchResponse& message) {
   if (&stream != present_) return;
   if (greeted_ == message.has_hello()) return Replace(absl::InternalError("the server does not begin with Hello"));
   switch (message.message_case()) {
@@ -106,7 +105,7 @@ void Watcher::Heard(WatchStream& stream, const v1::WatchResponse& message) {
   Replace(absl::InternalError("the server sent a message that this client does not know"));
 }
 
-void Watcher::Hello(WatchStream& stream, const v1::WatchResponse::Hello& hello) {
+void Watcher::Hello(WatchConnection& stream, const v1::WatchResponse::Hello& hello) {
   const auto from = core::RevisionToken::Decode(hello.sub_revision().token());
   const absl::Duration max_staleness = ToDuration(hello.max_staleness());
   if (!from.has_value() || max_staleness <= absl::ZeroDuration()) {
@@ -124,12 +123,12 @@ void Watcher::Hello(WatchStream& stream, const v1::WatchResponse::Hello& hello) 
     if (other.get() != &stream) other->Cancel();
   }
   // An era of its own: the tick that waited for this would be too slow for a short staleness.
-  Tick(++era_);
+  CheckStream(++era_);
   events_.up(stream.channel());
   observer_->OnWatchUp(hello.resumed());
 }
 
-void Watcher::Invalidate(WatchStream& stream, const v1::WatchResponse::Invalidate& what) {
+void Watcher::Invalidate(WatchConnection& stream, const v1::WatchResponse::Invalidate& what) {
   const auto revision = core::RevisionToken::Decode(what.revision().token());
   if (!revision.has_value()) return Replace(absl::InternalError("the server's Invalidate can't be read"));
   cache_.Invalidate(stream.cache_stream(), {.revision = *revision,
@@ -141,7 +140,7 @@ void Watcher::Invalidate(WatchStream& stream, const v1::WatchResponse::Invalidat
   PingSoon();
 }
 
-void Watcher::Pong(WatchStream& stream, const v1::WatchResponse::Pong& pong) {
+void Watcher::Pong(WatchConnection& stream, const v1::WatchResponse::Pong& pong) {
   const auto revision = core::RevisionToken::Decode(pong.revision().token());
   const std::optional<core::BootTime> sent_at = stream.TakeSentAt(pong.echo_seq());
   if (!revision.has_value() || !sent_at.has_value()) {
@@ -167,7 +166,7 @@ void Watcher::Drain() {
   ConnectLater();
 }
 
-void Watcher::Gone(WatchStream& stream, const absl::Status& status) {
+void Watcher::Gone(WatchConnection& stream, const absl::Status& status) {
   const bool was_present = &stream == present_;
   cache_.EndStream(stream.cache_stream());
   streams_.remove_if([&stream](const auto& other) { return other.get() == &stream; });
@@ -190,11 +189,11 @@ void Watcher::Down(const absl::Status& why) {
   breaks_.Add();
   watching_.store(false, std::memory_order_relaxed);
   events_.down();
-  observer_->OnWatchDown(WithoutKey(why, caller_key_.Expose()));
+  observer_->OnWatchDown(WithoutKey(why, options_.caller_key));
   NoteLease();
 }
 
-void Watcher::Tick(uint64_t era) {
+void Watcher::CheckStream(uint64_t era) {
   if (era != era_ || present_ == nullptr) return;
   const core::BootTime now = clock_.BootNow();
   const absl::Duration patience = greeted_ ? interval_ * kSilentPings : kPatienceForHello;
@@ -205,7 +204,8 @@ void Watcher::Tick(uint64_t era) {
   if (greeted_) PingNow();
   // A silence is noticed on time only if it is looked for when it ends.
   const absl::Duration until_silent = heard_at_ + patience - now + absl::Microseconds(1);
-  loop_.After(std::min(UntilNextPing(interval_), until_silent), [this, era] { Tick(era); });
+  timers_.After(std::min(UntilNextPing(interval_, options_.wall_now()), until_silent),
+                [this, era] { CheckStream(era); });
 }
 
 void Watcher::PingNow() {
@@ -218,7 +218,7 @@ void Watcher::PingSoon() {
   const core::BootTime now = clock_.BootNow();
   const core::BootTime earliest = pinged_at_ + kBetweenExtraPings;
   // By way of the loop even when it is time: what else has been read already is applied first.
-  loop_.At(std::max(now, earliest), [this] {
+  timers_.At(std::max(now, earliest), [this] {
     ping_is_due_ = false;
     if (present_ != nullptr && greeted_ && !stopping_) PingNow();
   });

@@ -1,46 +1,57 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <list>
 #include <memory>
 #include <optional>
+#include <random>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "client/core/clock.h"
-#include "client/core/secret.h"
 #include "client/src/backoff.h"
 #include "client/src/cache/counters.h"
 #include "client/src/cache/lease_cache.h"
-#include "client/src/event_loop.h"
-#include "client/src/watch_stream.h"
-#include "grpcpp/channel.h"
+#include "client/src/timers.h"
+#include "client/src/watch_connection.h"
 #include "latchkey/metrics.h"
 
 namespace latchkey::client {
 
-// Keeps one Watch stream open, and the cache's lease alive with it: subscribes, pings each min(1 s, L/5), applies what
+// Keeper of the cache's lease: holds one Watch stream open, subscribes, pings each min(1 s, L/5), applies what
 // it hears, opens another stream when one ends, falls silent (no Pong for 2.5 pings) or is about to end (Drain). Each
 // stream has a channel of its own: a server that is lost or leaves is not met again over the old connection.
 //
-// Lives on the loop; Start, Stop and the numbers are for any thread.
+// Knows no gRPC: what it opens is a WatchConnection. Lives on its timers; Start, Stop and the numbers are for any
+// thread.
 class Watcher {
  public:
   struct Events {
-    // All on the loop. A stream has said Hello: its channel leads to a server that works.
+    // All on the timers. A stream has said Hello: its channel leads to a server that works.
     std::function<void(const std::shared_ptr<grpc::Channel>&)> up;
     // No stream is up any more.
     std::function<void()> down;
   };
-  using MakeChannel = std::function<std::shared_ptr<grpc::Channel>()>;
+  // Opens a stream that subscribes, resuming where it is told to.
+  using Open = std::function<std::unique_ptr<WatchConnection>(
+      uint64_t cache_stream, const std::optional<core::RevisionToken>& resume, WatchConnection::Events events)>;
+  struct Options {
+    // Taken out of what the observer is told.
+    std::string_view caller_key;  // Outlives the watcher.
+    // The wall clock, a hint for when to ping; and what the backoff is drawn by.
+    std::function<absl::Time()> wall_now;
+    uint32_t seed = std::random_device{}();
+  };
 
-  Watcher(LeaseCache& cache, const core::Clock& clock, EventLoop& loop, const core::Secret& caller_key,
-          MakeChannel make_channel, std::shared_ptr<VerifierObserver> observer, Events events);
+  Watcher(LeaseCache& cache, const core::Clock& clock, Timers& timers, Open open,
+          std::shared_ptr<VerifierObserver> observer, Events events, Options options);
   ~Watcher();  // After `stopped`.
 
   void Start();
-  // `stopped` runs on the loop when nothing of any stream is left.
+  // `stopped` runs on the timers when nothing of any stream is left.
   void Stop(std::function<void()> stopped);
 
   // Fills in what is known here.
@@ -49,32 +60,32 @@ class Watcher {
  private:
   void Connect();
   void ConnectLater();
-  void Heard(WatchStream& stream, const v1::WatchResponse& message);
-  void Hello(WatchStream& stream, const v1::WatchResponse::Hello& hello);
-  void Invalidate(WatchStream& stream, const v1::WatchResponse::Invalidate& what);
-  void Pong(WatchStream& stream, const v1::WatchResponse::Pong& pong);
+  void Heard(WatchConnection& stream, const v1::WatchResponse& message);
+  void Hello(WatchConnection& stream, const v1::WatchResponse::Hello& hello);
+  void Invalidate(WatchConnection& stream, const v1::WatchResponse::Invalidate& what);
+  void Pong(WatchConnection& stream, const v1::WatchResponse::Pong& pong);
   void Drain();
-  void Gone(WatchStream& stream, const absl::Status& status);
+  void Gone(WatchConnection& stream, const absl::Status& status);
   // Gives up the present stream and opens another.
   void Replace(const absl::Status& why);
   void Down(const absl::Status& why);
   // The regular business: pings, silence, the lease's coming and going.
-  void Tick(uint64_t era);
+  void CheckStream(uint64_t era);
   void PingNow();
   void PingSoon();
   void NoteLease();
 
   LeaseCache& cache_;
   const core::Clock& clock_;
-  EventLoop& loop_;
-  const core::Secret& caller_key_;
-  const MakeChannel make_channel_;
+  Timers& timers_;
+  const Open open_;
   const std::shared_ptr<VerifierObserver> observer_;
   const Events events_;
+  const Options options_;
 
-  // --- On the loop ---
-  std::list<std::unique_ptr<WatchStream>> streams_;  // The present one, and those that are ending.
-  WatchStream* present_ = nullptr;
+  // --- On the timers ---
+  std::list<std::unique_ptr<WatchConnection>> streams_;  // The present one, and those that are ending.
+  WatchConnection* present_ = nullptr;
   bool greeted_ = false;  // It has said Hello.
   uint64_t era_ = 0;      // Counts streams: a timer of an older one does nothing.
   Backoff backoff_;

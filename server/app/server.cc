@@ -83,10 +83,15 @@ Server::Server(const ServiceOptions& options, keys::KeyRing ring, const std::str
             keys::KeyRegistry::Options{.label = options.label, .server = ServerName()}),
       organizations_(*store_, follower_, ServerName()),
       roles_(*store_),
-      keeper_(follower_, index_, hub_, clock_,
-              {.prepare = [this] { return Prepare(); },
-               .explain_refusal = [this](const absl::Status& status) { return ExplainRefusal(status); }}),
-      doorbells_(keeper_),
+      renewer_(follower_, index_, hub_, clock_,
+               {.prepare = [this] { return Prepare(); },
+                .explain_refusal = [this](const absl::Status& status) { return ExplainRefusal(status); },
+                .wake =
+                    [this] {
+                      renewals_.Wake();
+                      catch_ups_.Wake();
+                    }}),
+      doorbells_(renewer_),
       waiter_(*store_, follower_, &doorbells_, clock_) {
   rpc::RpcServer::Options rpc_options;
   rpc_options.listen = options.listen;
@@ -116,7 +121,7 @@ Server::Server(const ServiceOptions& options, keys::KeyRing ring, const std::str
 }
 
 void Server::StartDoorbell(const ServiceOptions& options, std::unique_ptr<doorbell::PeerDoorbell> peers) {
-  const auto heard = [this](int64_t revision, bool waiting) { keeper_.Heard(revision, waiting); };
+  const auto heard = [this](int64_t revision, bool waiting) { renewer_.Heard(revision, waiting); };
   if (peers != nullptr) {
     peers_ = peers.get();
     peers_->Start(ring_, heard);
@@ -151,9 +156,13 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServiceOptions& opti
   if (!port.ok()) return absl::UnavailableError(port.status().message());
   const bool is_socket = options.listen.rfind("unix:", 0) == 0;
   service->address_ = is_socket ? options.listen : absl::StrCat(HostOf(options.listen), ":", *port);
-  service->keeper_.Start();
+  service->renewals_.Start([service = service.get()] { return service->renewer_.RenewIfDue(); });
+  service->catch_ups_.Start([service = service.get()]() -> std::optional<base::BootTime> {
+    service->renewer_.CatchUpIfRung();
+    return std::nullopt;
+  });
   service->flusher_.Start(kLookForReportsEvery, [service = service.get()] { service->FlushUses(); });
-  service->upkeep_.Start(kMaintenanceEvery, [service = service.get()] { service->RunMaintenance(); });
+  service->maintenance_.Start(kMaintenanceEvery, [service = service.get()] { service->RunMaintenance(); });
   return service;
 }
 
@@ -163,7 +172,7 @@ bool Server::ready() const { return clock_.BootNow() < index_.Read().lease_until
 
 void Server::UpdateHealth() {
   serving_.SetVerify(ready());
-  serving_.SetAdmin(keeper_.database_answers());
+  serving_.SetAdmin(renewer_.database_answers());
 }
 
 absl::Status Server::Prepare() {
@@ -181,7 +190,7 @@ absl::Status Server::ExplainRefusal(const absl::Status& status) const {
 void Server::FlushUses() {
   const base::BootTime now = clock_.BootNow();
   // Without a database uses wait; a report is told at once that it could not be written.
-  const bool uses = now >= flush_uses_at_ && keeper_.database_answers();
+  const bool uses = now >= flush_uses_at_ && renewer_.database_answers();
   const bool reports = now >= flush_reports_at_ && uses_.reports_waiting();
   if (!uses && !reports) return;
   const absl::Status flushed = uses_.Flush();
@@ -197,7 +206,7 @@ void Server::FlushUses() {
 
 void Server::RunMaintenance() {
   SavePosition();
-  if (!keeper_.database_answers()) return;
+  if (!renewer_.database_answers()) return;
   // Errors are tried again in a second; that the database is away is the renewals' to report.
   checker_.FlushProofs().IgnoreError();
   waiter_.Observe().IgnoreError();
@@ -229,9 +238,10 @@ void Server::Drain(absl::Duration grace) {
   // The lease is kept and reports are written while calls finish: without it they could not be answered.
   rpc_->Drain(grace);
   flusher_.Stop();
-  upkeep_.Stop();
-  const bool database = keeper_.database_answers();
-  keeper_.Stop();
+  maintenance_.Stop();
+  const bool database = renewer_.database_answers();
+  renewals_.Stop();
+  catch_ups_.Stop();
   SavePosition();
   if (!database) return;  // Trying would only hold up the end.
   const absl::Status left = Deregister();

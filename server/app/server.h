@@ -10,6 +10,7 @@
 #include "server/app/state_directory.h"
 #include "server/base/clock.h"
 #include "server/base/periodic.h"
+#include "server/base/timed_loop.h"
 #include "server/doorbell/peer_doorbell.h"
 #include "server/keys/admin/key_registry.h"
 #include "server/keys/admin/organizations.h"
@@ -53,7 +54,7 @@ class Server {
   const std::string& address() const { return address_; }
   // Why this process must end: a wrong key ring, a schema this build can't use, a database with another history. OK
   // while it need not.
-  absl::Status fatal() const { return keeper_.fatal(); }
+  absl::Status fatal() const { return renewer_.fatal(); }
 
   // NOT_SERVING, then waits for the calls in flight, then leaves the replicas, writes what is not written yet and stops
   // everything. Idempotent.
@@ -108,7 +109,10 @@ class Server {
   keys::KeyRegistry keys_;
   keys::Organizations organizations_;
   keys::Roles roles_;
-  keys::LeaseRenewer keeper_;
+  // Before what wakes them.
+  base::TimedLoop renewals_{clock_};
+  base::TimedLoop catch_ups_{clock_};
+  keys::LeaseRenewer renewer_;
   DoorbellFanout doorbells_;
   doorbell::PeerDoorbell* peers_ = nullptr;  // If there is one; doorbells_ owns it.
   keys::RevocationWaiter waiter_;
@@ -119,9 +123,9 @@ class Server {
   base::BootTime flush_uses_at_;     // The flusher's.
   base::BootTime flush_reports_at_;  // Likewise.
   int64_t dropped_uses_ = 0;         // Likewise.
-  bool position_complaint_ = false;  // The upkeep's.
+  bool position_complaint_ = false;  // The maintenance's.
   base::Periodic flusher_;
-  base::Periodic upkeep_;
+  base::Periodic maintenance_;
   bool drained_ = false;
 };
 

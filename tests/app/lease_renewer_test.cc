@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "absl/time/clock.h"
+#include "server/base/timed_loop.h"
 #include "server/model/change_codec.h"
 #include "tests/support/forwarding_store.h"
 #include "tests/support/memory_store/memory_key_store.h"
@@ -101,45 +102,64 @@ struct Keeping {
   WatchHub hub;
   LogFollower follower{store, index, hub, clock, {}};
   absl::Status prepare;
-  LeaseRenewer keeper{
+  LeaseRenewer renewer{
       follower,
       index,
       hub,
       clock,
       {.prepare = [this] { return prepare; },
-       .explain_refusal = [](const absl::Status&) { return absl::FailedPreconditionError("explained"); }}};
+       .explain_refusal = [](const absl::Status&) { return absl::FailedPreconditionError("explained"); },
+       .wake =
+           [this] {
+             renewals.Wake();
+             catch_ups.Wake();
+           }}};
+  // As the composition root drives it.
+  void Start() {
+    renewals.Start([this] { return renewer.RenewIfDue(); });
+    catch_ups.Start([this]() -> std::optional<base::BootTime> {
+      renewer.CatchUpIfRung();
+      return std::nullopt;
+    });
+  }
+  void Stop() {
+    renewals.Stop();
+    catch_ups.Stop();
+  }
+  base::TimedLoop renewals{clock};
+  base::TimedLoop catch_ups{clock};
 };
 
 TEST(LeaseRenewer, RenewsOnScheduleWithoutBeingAsked) {
   Keeping keeping;
-  EXPECT_FALSE(keeping.keeper.database_answers());
-  keeping.keeper.Start();
+  EXPECT_FALSE(keeping.renewer.database_answers());
+  keeping.Start();
   EXPECT_TRUE(keeping.store.WaitUntil([&] { return keeping.store.renewals() >= 3; }));
-  EXPECT_TRUE(keeping.keeper.database_answers());
+  EXPECT_TRUE(keeping.renewer.database_answers());
   EXPECT_GT(keeping.index.Read().lease_until, keeping.clock.BootNow());
 }
 
 TEST(LeaseRenewer, ARingMakesItReadTheLog) {
   Keeping keeping;
-  keeping.keeper.Start();
-  ASSERT_TRUE(keeping.store.WaitUntil([&] { return keeping.keeper.database_answers(); }));
+  keeping.Start();
+  ASSERT_TRUE(keeping.store.WaitUntil([&] { return keeping.renewer.database_answers(); }));
   // A renewal may be first; it never calls ReadLog.
   EXPECT_TRUE(keeping.store.WaitUntil([&] {
-    keeping.keeper.Heard(keeping.Write(), false);
+    keeping.renewer.Heard(keeping.Write(), false);
     return keeping.store.reads() > 0;
   }));
 }
 
 TEST(LeaseRenewer, AWaitersRingMakesItRenewUntilTheOthersCanSeeThatItIsApplied) {
   Keeping keeping;
-  keeping.keeper.Start();
-  ASSERT_TRUE(keeping.store.WaitUntil([&] { return keeping.keeper.database_answers(); }));
+  keeping.Start();
+  ASSERT_TRUE(keeping.store.WaitUntil([&] { return keeping.renewer.database_answers(); }));
   // The schedule, one renewal a second and two for each round, does not get there in time.
   int rounds = 0;
   int64_t revision = 0;
   EXPECT_TRUE(keeping.store.WaitUntil([&] {
     if (revision == 0) revision = keeping.Write();
-    keeping.keeper.Heard(revision, true);
+    keeping.renewer.Heard(revision, true);
     if (keeping.AppliedByOwn() < revision) return false;
     revision = 0;
     return ++rounds == 40;
@@ -148,10 +168,10 @@ TEST(LeaseRenewer, AWaitersRingMakesItRenewUntilTheOthersCanSeeThatItIsApplied) 
 
 TEST(LeaseRenewer, AWaiterThatStoppedRingingIsNotRenewedForAnyMore) {
   Keeping keeping;
-  keeping.keeper.Start();
-  ASSERT_TRUE(keeping.store.WaitUntil([&] { return keeping.keeper.database_answers(); }));
+  keeping.Start();
+  ASSERT_TRUE(keeping.store.WaitUntil([&] { return keeping.renewer.database_answers(); }));
   // A revision that will never come: a forged ring. It is good for half a second's renewals at most, 30 ms apart.
-  keeping.keeper.Heard(1'000'000, true);
+  keeping.renewer.Heard(1'000'000, true);
   const int before = keeping.store.renewals();
   const base::BootTime began = keeping.clock.BootNow();
   EXPECT_TRUE(keeping.store.WaitUntil([&] { return keeping.clock.BootNow() - began > absl::Milliseconds(1500); }));
@@ -160,23 +180,23 @@ TEST(LeaseRenewer, AWaiterThatStoppedRingingIsNotRenewedForAnyMore) {
 
 TEST(LeaseRenewer, ADatabaseThatCanNotBeUsedIsFatalAndOneThatIsAwayIsNot) {
   Keeping wrong(absl::FailedPreconditionError("wrong key ring"));
-  wrong.keeper.Start();
-  EXPECT_TRUE(wrong.store.WaitUntil([&] { return !wrong.keeper.fatal().ok(); }));
-  EXPECT_EQ(wrong.keeper.fatal().message(), "wrong key ring");
+  wrong.Start();
+  EXPECT_TRUE(wrong.store.WaitUntil([&] { return !wrong.renewer.fatal().ok(); }));
+  EXPECT_EQ(wrong.renewer.fatal().message(), "wrong key ring");
   Keeping away(absl::UnavailableError("away"));
-  away.keeper.Start();
-  away.keeper.Heard(1, true);
-  away.keeper.Stop();
-  EXPECT_THAT(away.keeper.fatal(), testing::IsOk());
+  away.Start();
+  away.renewer.Heard(1, true);
+  away.Stop();
+  EXPECT_THAT(away.renewer.fatal(), testing::IsOk());
   EXPECT_EQ(away.store.renewals(), 0);
 }
 
 TEST(LeaseRenewer, AnotherHistoryIsFatalWithTheOperatorsLine) {
   Keeping keeping;
   keeping.follower.RequireHistory({5, std::string(32, 'x')});
-  keeping.keeper.Start();
-  EXPECT_TRUE(keeping.store.WaitUntil([&] { return !keeping.keeper.fatal().ok(); }));
-  EXPECT_EQ(keeping.keeper.fatal().message(), "explained");
+  keeping.Start();
+  EXPECT_TRUE(keeping.store.WaitUntil([&] { return !keeping.renewer.fatal().ok(); }));
+  EXPECT_EQ(keeping.renewer.fatal().message(), "explained");
 }
 
 }  // namespace

@@ -100,19 +100,19 @@ class World {
     table = std::make_unique<PlainTable>(digests);
     size_t learnt = 0;
     for (const std::string& text : strings) {
-      LeaseCache::Question question = cache.Ask(text);
-      question.asked_at = question.asked_at + absl::Seconds(30);  // After the window.
-      LeaseCache::Fact fact;
-      fact.decision = core::Decision::kAllowed;
-      fact.identity = Identity({.organization = "acme",
-                                .key_id = text.substr(4, 16),
-                                .display_name = "Nightly sync",
-                                .role = "editor",
-                                .permissions = {"app.read", "app.write"},
-                                .owner = "web team"});
-      fact.revision = 1;
-      fact.lease_remaining = absl::Seconds(60);
-      learnt += cache.Learn(question, fact, {}).has_value() ? 1 : 0;
+      LeaseCache::PendingRequest request = cache.BeginRequest(text);
+      request.asked_at = request.asked_at + absl::Seconds(30);  // After the window.
+      LeaseCache::ServerAnswer answer;
+      answer.decision = core::Decision::kAllowed;
+      answer.identity = Identity({.organization = "acme",
+                                  .key_id = text.substr(4, 16),
+                                  .display_name = "Nightly sync",
+                                  .role = "editor",
+                                  .permissions = {"app.read", "app.write"},
+                                  .owner = "web team"});
+      answer.revision = 1;
+      answer.lease_remaining = absl::Seconds(60);
+      learnt += cache.Insert(request, answer, {}).has_value() ? 1 : 0;
     }
     if (learnt != count || cache.size() != count) std::abort();
     Renew();

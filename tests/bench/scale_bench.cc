@@ -276,7 +276,7 @@ class Bench {
       Histogram all, at_other;
       for (int i = 0; i < options_.revocations; ++i) {
         const std::string& key = active_->keys().proven[next_revoked_++];
-        if (!clients.LearnEverywhere(key)) Failed("revocation", "a client did not take the key");
+        if (!clients.InsertEverywhere(key)) Failed("revocation", "a client did not take the key");
         std::vector<int64_t> refused_at(clients.size(), 0);
         grpc::Status status;
         std::thread deleting([&] {

@@ -45,18 +45,18 @@ bool WatchingClients::WaitForLeases(absl::Duration patience) const {
   return true;
 }
 
-bool WatchingClients::LearnEverywhere(const std::string& key_string) {
+bool WatchingClients::InsertEverywhere(const std::string& key_string) {
   for (const auto& client : clients_) {
-    client::LeaseCache::Fact fact;
-    fact.decision = core::Decision::kAllowed;
-    fact.identity = Identity({.organization = "acme",
-                              .key_id = KeyIdOf(key_string),
-                              .display_name = "bench key",
-                              .role = "editor",
-                              .permissions = {"app.read", "app.write"}});
-    fact.revision = client->cache.Applied().revision;
-    fact.lease_remaining = absl::Seconds(4);
-    if (!client->cache.Learn(client->cache.Ask(key_string), fact, {}).has_value()) return false;
+    client::LeaseCache::ServerAnswer answer;
+    answer.decision = core::Decision::kAllowed;
+    answer.identity = Identity({.organization = "acme",
+                                .key_id = KeyIdOf(key_string),
+                                .display_name = "bench key",
+                                .role = "editor",
+                                .permissions = {"app.read", "app.write"}});
+    answer.revision = client->cache.Applied().revision;
+    answer.lease_remaining = absl::Seconds(4);
+    if (!client->cache.Insert(client->cache.BeginRequest(key_string), answer, {}).has_value()) return false;
     if (!client->cache.Find(key_string, {}).has_value()) return false;
   }
   return true;

@@ -28,7 +28,7 @@ class WatchingClients {
   client::LeaseCache& cache(int client) { return clients_[client]->cache; }
   bool HasLease(int client) const;
   // Puts a verified key into every cache, as an answer of the present moment would. False if one does not take it.
-  bool LearnEverywhere(const std::string& key_string);
+  bool InsertEverywhere(const std::string& key_string);
 
  private:
   struct Client {

@@ -30,7 +30,7 @@ size_t KeyTable::Add(const std::string& name, const std::string& key_string) {
 }
 
 VerifyingClient::VerifyingClient(const KeyTable& keys, const VerifierOptions& options)
-    : keys_(keys), questions_(KeyTable::kMost) {
+    : keys_(keys), states_(KeyTable::kMost) {
   absl::StatusOr<std::unique_ptr<Verifier>> verifier = Verifier::Connect(options);
   EXPECT_TRUE(verifier.ok()) << verifier.status();
   if (!verifier.ok()) return;
@@ -46,24 +46,24 @@ VerifyingClient::~VerifyingClient() {
 
 Told VerifyingClient::ToldOf(size_t key) const {
   const std::lock_guard lock(mutex_);
-  return questions_[key].told;
+  return states_[key].told;
 }
 
 void VerifyingClient::Run() {
   while (!stop_) {
     const size_t end = keys_.end();
-    for (size_t key = keys_.first(); key < end && !stop_; ++key) Ask(key);
+    for (size_t key = keys_.first(); key < end && !stop_; ++key) StartVerify(key);
     absl::SleepFor(kBetweenRounds);
   }
 }
 
-void VerifyingClient::Ask(size_t key) {
+void VerifyingClient::StartVerify(size_t key) {
   const core::BootTime asked_at = clock_.BootNow();
   {
     const std::lock_guard lock(mutex_);
-    Question& question = questions_[key];
-    if (question.in_flight || asked_at < question.not_before) return;
-    question.in_flight = true;
+    KeyState& state = states_[key];
+    if (state.in_flight || asked_at < state.not_before) return;
+    state.in_flight = true;
   }
   verifier_->VerifyAsync(keys_[key].key_string, {},
                          [this, key, asked_at](const Answer& answer) { Note(key, asked_at, answer); });
@@ -72,9 +72,9 @@ void VerifyingClient::Ask(size_t key) {
 void VerifyingClient::Note(size_t key, core::BootTime asked_at, const Answer& answer) {
   const core::BootTime now = clock_.BootNow();
   const std::lock_guard lock(mutex_);
-  Question& question = questions_[key];
-  Told& told = question.told;
-  question.in_flight = false;
+  KeyState& state = states_[key];
+  Told& told = state.told;
+  state.in_flight = false;
   told.asked_at = asked_at;
   if (answer.allowed()) {
     told.last = Told::Last::kAllowed;
@@ -88,7 +88,7 @@ void VerifyingClient::Note(size_t key, core::BootTime asked_at, const Answer& an
   told.last = answer.denied() ? Told::Last::kDenied : Told::Last::kUndecided;
   if (answer.denied()) return;
   ++undecided_;
-  question.not_before = now + kAfterUndecided + kSpread * static_cast<int64_t>(key % kSpreads);
+  state.not_before = now + kAfterUndecided + kSpread * static_cast<int64_t>(key % kSpreads);
 }
 
 }  // namespace latchkey::faults

@@ -76,19 +76,20 @@ class VerifyingClient {
   VerifierStats Stats() const { return verifier_->Stats(); }
 
  private:
-  struct Question {
+  // How far one key's verification is.
+  struct KeyState {
     bool in_flight = false;
     core::BootTime not_before;
     Told told;
   };
   void Run();
-  void Ask(size_t key);
+  void StartVerify(size_t key);
   void Note(size_t key, core::BootTime asked_at, const Answer& answer);
 
   const KeyTable& keys_;
   const core::SystemClock clock_;
   mutable std::mutex mutex_;
-  std::vector<Question> questions_;
+  std::vector<KeyState> states_;
   std::atomic<int64_t> undecided_ = 0;
   std::atomic<int64_t> accepts_ = 0;
   std::atomic<bool> stop_ = false;

@@ -56,6 +56,22 @@ EDITS = {
             % on("kServerStreamsKeptOverAResync"),
         ),
     ],
+    "server/keys/replication/watch_session.cc": [
+        (
+            "  if (!pong_.has_value() || sent_to_ < pong_->covers) {",
+            "  if (!pong_.has_value() || (sent_to_ < pong_->covers && !%s)) {" % on("kServerPongBeforeItsRows"),
+        ),
+        ("      pong_->may_lend ?", "      pong_->may_lend || %s ?" % on("kServerLendsUnjudged")),
+        (
+            "  if (acknowledged.has_value()) subscription_->Acknowledge(acknowledged->revision);",
+            "  if (acknowledged.has_value()) {\n    subscription_->Acknowledge(%s ? dependencies_.hub.position().revision\n"
+            "                                 : acknowledged->revision);\n  }" % on("kServerCountsUnacknowledged"),
+        ),
+        (
+            "bool WatchSession::BoundHasChanged() {\n",
+            "bool WatchSession::BoundHasChanged() {\n  if (%s) return false;\n" % on("kServerBoundToldByNoHello"),
+        ),
+    ],
     "server/keys/verify/key_verifier.cc": [
         (
             "  const KeyIndex::Snapshot& snapshot = pin.snapshot();\n",
@@ -79,9 +95,9 @@ EDITS = {
     ],
     "client/src/cache/lease_cache.cc": [
         (
-            "  const uint32_t history = generation.load();\n  const int64_t lease = lease_until_ns.load();\n",
+            "  const uint32_t history = history_id.load();\n  const int64_t lease = lease_until_ns.load();\n",
             "  const int64_t early = clock.BootNow().nanoseconds();\n"
-            f"  const uint32_t history = generation.load();\n  {P}\n"
+            f"  const uint32_t history = history_id.load();\n  {P}\n"
             f"  const int64_t lease = lease_until_ns.load();\n  {P}\n",
         ),
         (
@@ -95,13 +111,13 @@ EDITS = {
             % on("kClientClockReadBeforeThePause"),
         ),
         (
-            "  if (fact.revision < all_invalidated ||",
-            "  if (%s) return false;\n  if (fact.revision < all_invalidated ||" % on("kClientStoresWithoutARevisionCheck"),
+            "  if (answer.revision < all_invalidated ||",
+            "  if (%s) return false;\n  if (answer.revision < all_invalidated ||" % on("kClientStoresWithoutARevisionCheck"),
         ),
         (
-            "  return greeted && question.stream != 0 && question.stream == stream.load() && fact.revision >= floor;",
-            "  return (greeted || %s) && question.stream != 0 &&\n"
-            "         (question.stream == stream.load() || %s) &&\n         (fact.revision >= floor || %s);"
+            "  return greeted && request.stream != 0 && request.stream == stream.load() && answer.revision >= floor;",
+            "  return (greeted || %s) && request.stream != 0 &&\n"
+            "         (request.stream == stream.load() || %s) &&\n         (answer.revision >= floor || %s);"
             % (
                 on("kClientNeedsNoHello"),
                 on("kClientStoresWithoutARevisionCheck"),

@@ -7,7 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "client/core/key_format.h"
 #include "server/model/change_codec.h"
-#include "tests/simulation/parties.h"
+#include "tests/simulation/client.h"
+#include "tests/simulation/judge.h"
+#include "tests/simulation/server.h"
 #include "tests/simulation/switches.h"
 
 namespace latchkey::simulation {
@@ -29,7 +31,7 @@ const keys::KeyRing& Ring() {
 const std::vector<std::string>& KeyStrings() {
   static const auto* const strings = [] {
     auto* const made = new std::vector<std::string>();
-    for (int i = 0; i < 8; ++i) made->emplace_back(Ring().Mint().Expose());
+    for (int i = 0; i < 9; ++i) made->emplace_back(Ring().Mint().Expose());
     return made;
   }();
   return *strings;
@@ -40,9 +42,26 @@ keys::RoleRecord RoleOf(const std::string& organization, const std::string& id, 
   return {.organization = organization, .id = id, .permissions = {permission}, .created_at = now, .updated_at = now};
 }
 
+// Rings the servers, one after the other, as a doorbell over a bad network would.
+class SimulatedDoorbell final : public keys::Doorbell {
+ public:
+  SimulatedDoorbell(World& world, std::vector<std::unique_ptr<Server>>& servers) : world_(world), servers_(servers) {}
+  void Ring(int64_t revision, bool waiting) override {
+    for (const auto& server : servers_) {
+      if (!world_.Chance(0.7)) continue;
+      world_.In(world_.Delay(), [&server, revision, waiting] { server->Heard(revision, waiting); });
+    }
+  }
+
+ private:
+  World& world_;
+  std::vector<std::unique_ptr<Server>>& servers_;
+};
+
 class Schedule {
  public:
-  explicit Schedule(uint64_t seed) : world_(seed), judge_(world_), database_([this] { return world_.wall_now(); }) {}
+  explicit Schedule(uint64_t seed)
+      : world_(seed), judge_(world_), database_([this] { return world_.wall_now(); }), doorbell_(world_, servers_) {}
 
   Outcome Run();
 
@@ -55,13 +74,21 @@ class Schedule {
   void PlanRevocations();
   void PlanTrouble();
   void RewriteHistory();
+  // As `latchkeyd set-bound`.
+  void SetBound(double seconds);
+  // Somebody waits until a revocation is certain.
+  void AwaitAll(SimulatedKey& key);
   int64_t Head();
 
   World world_;
   Judge judge_;
   storage::MemoryKeyStore database_;
   std::vector<SimulatedKey> keys_;
+  SimulatedKey caller_;  // The client's own key: nobody asks about it.
+  SimulatedDoorbell doorbell_;
   std::vector<std::unique_ptr<Server>> servers_;
+  // A restored or promoted database may know of no server, or of acknowledgements of rows that are lost.
+  bool replicas_are_right_ = true;
   int64_t first_head_ = 0;
 };
 
@@ -86,9 +113,7 @@ void Schedule::Commit(const std::string& organization, const std::string& kid, c
     const auto rows = committed->rows;
     world_.In(world_.Delay(), [own, rows] { own->Deliver(rows); });
   }
-  for (const auto& server : servers_) {
-    if (world_.Chance(0.7)) world_.In(world_.Delay(), [&server] { server->Ring(); });
-  }
+  doorbell_.Ring(committed->rows.back().rev, /*waiting=*/false);
 }
 
 void Schedule::MakeKeys() {
@@ -117,7 +142,11 @@ void Schedule::MakeKeys() {
       change.new_secret =
           keys::NewSecret{.version = 1, .hash = "none", .pepper_id = "1", .proof = Ring().ProofOf(*parts)};
     });
-    keys_.push_back(std::move(key));
+    if (i + 1 < KeyStrings().size()) {
+      keys_.push_back(std::move(key));
+    } else {
+      caller_ = std::move(key);
+    }
   }
   first_head_ = Head();
 }
@@ -151,6 +180,29 @@ void Schedule::Revoke(SimulatedKey& key, int kind) {
     key.dead_at = world_.now() + lifetime;
   }
   key.revoked_by = Head();
+  if (*key.dead_at <= world_.now() && key.kid != caller_.kid && world_.Chance(0.3)) AwaitAll(key);
+}
+
+void Schedule::AwaitAll(SimulatedKey& key) {
+  world_.In(0, [this, &key, revision = key.revoked_by] {
+    Server& server = *servers_[world_.Pick(static_cast<int>(servers_.size()))];
+    const double began = world_.now();
+    if (world_.now() > kEnd - 10) return;  // It would not be over by the end.
+    if (!server.AwaitAll(revision).ok() || world_.ending() || !replicas_are_right_) return;
+    key.certain_at = world_.now();
+    if (world_.now() - began < kBound) ++judge_.outcome.certainties;
+  });
+}
+
+void Schedule::SetBound(double seconds) {
+  if (world_.ending()) return;
+  const auto before = database_.ReadSettings();
+  if (!before.ok()) return;
+  judge_.SetBound(seconds);
+  Commit(kOrganization, "", [&](keys::Change& change, const storage::LockedState& state) {
+    change.settings =
+        keys::Settings{.bound = absl::Seconds(seconds), .previous_bound = before->bound, .changed_at = state.now};
+  });
 }
 
 void Schedule::PlanRevocations() {
@@ -159,6 +211,9 @@ void Schedule::PlanRevocations() {
     world_.In(world_.Uniform(2, kLastRevocation), [this, &key, kind] {
       if (!key.dead_at) Revoke(key, kind);
     });
+  }
+  if (world_.Chance(0.15)) {
+    world_.In(world_.Uniform(2, kLastRevocation), [this] { Revoke(caller_, 0); });
   }
   // Changes that revoke nothing, so that pages fill.
   for (int i = world_.Pick(40); i > 0; --i) {
@@ -183,9 +238,13 @@ void Schedule::RewriteHistory() {
   if (world_.ending()) return;
   const int64_t lost = std::min<int64_t>(1 + world_.Pick(3), Head() - first_head_);
   if (lost <= 0) return;
+  replicas_are_right_ = false;
   database_.DropNewestRows(static_cast<int>(lost));
   const int64_t head = Head();
+  // Nobody revokes the caller's key anew: it is good again.
+  if (caller_.dead_at && caller_.revoked_by > head) caller_.dead_at.reset();
   for (SimulatedKey& key : keys_) {
+    key.certain_at.reset();
     if (!key.dead_at || key.revoked_by <= head) continue;
     key.dead_at.reset();
     world_.In(world_.Exponential(1), [this, &key] {
@@ -215,7 +274,18 @@ void Schedule::PlanTrouble() {
     const double from = world_.Uniform(1, kEnd - 10);
     servers_[world_.Pick(2)]->store().Lag(from, from + world_.Uniform(3, 20));
   }
-  if (world_.Chance(0.3)) world_.In(world_.Uniform(1, kEnd), [this] { database_.ForgetReplicas(); });
+  if (world_.Chance(0.3)) {
+    replicas_are_right_ = false;
+    world_.In(world_.Uniform(1, kEnd), [this] { database_.ForgetReplicas(); });
+  }
+  if (world_.Chance(0.3)) {
+    const double from = world_.Uniform(1, kEnd - 10);
+    servers_[world_.Pick(2)]->ProveNothing(from, from + world_.Uniform(5, 30));
+  }
+  if (world_.Chance(0.15)) {
+    const double seconds = world_.Chance(0.5) ? 3 : 8;
+    world_.In(world_.Uniform(2, kEnd - 10), [this, seconds] { SetBound(seconds); });
+  }
   if (world_.Chance(0.3)) {
     world_.In(world_.Uniform(5, kEnd - 10), [this] { RewriteHistory(); });
   }
@@ -226,9 +296,9 @@ Outcome Schedule::Run() {
   const int page = world_.Chance(0.5) ? 2 : 5000;
   const double grace = world_.Chance(0.2) ? 3 : 0;
   for (int i = 0; i < 2; ++i) {
-    servers_.push_back(std::make_unique<Server>(world_, database_, Ring(), judge_, i, page));
+    servers_.push_back(std::make_unique<Server>(world_, database_, Ring(), judge_, i, page, doorbell_));
   }
-  Client client(world_, servers_, keys_, judge_, grace);
+  Client client(world_, servers_, keys_, caller_, judge_, grace);
   PlanRevocations();
   PlanTrouble();
   for (const auto& server : servers_) server->Run();
@@ -263,6 +333,14 @@ std::string_view NameOf(Mutant mutant) {
       return "server: no look at the clock after the work";
     case Mutant::kServerIgnoresAFailover:
       return "server: ignores a failover that its own rows survived";
+    case Mutant::kServerPongBeforeItsRows:
+      return "server: a Pong before the rows that it covers";
+    case Mutant::kServerLendsUnjudged:
+      return "server: time is lent while the caller can't be judged";
+    case Mutant::kServerCountsUnacknowledged:
+      return "server: a revision counts that the client has not acknowledged";
+    case Mutant::kServerBoundToldByNoHello:
+      return "server: a stream goes on under a bound that no Hello told";
     case Mutant::kClientPongAnchoredAtReceive:
       return "client: lease anchored at the Pong";
     case Mutant::kClientLeaseLoadedLate:
@@ -290,6 +368,8 @@ void Pause() {
 
 void Outcome::Add(const Outcome& other) {
   accepts += other.accepts;
+  lends += other.lends;
+  certainties += other.certainties;
   cache_hits += other.cache_hits;
   denials += other.denials;
   undecided += other.undecided;

@@ -12,9 +12,11 @@ struct Outcome {
   int64_t cache_hits = 0;
   int64_t denials = 0;
   int64_t undecided = 0;
-  int64_t late_accepts = 0;
-  double worst = -1e9;     // The longest time from a revocation to an accept, in seconds.
-  std::string first_late;  // What was accepted late, for the failure's text.
+  int64_t lends = 0;         // Of time to a client, by a server.
+  int64_t certainties = 0;   // Times that wait=ALL returned before its longest wait was over.
+  int64_t late_accepts = 0;  // And leases that should not have been lent.
+  double worst = -1e9;       // The longest time from a revocation to an accept, in seconds.
+  std::string first_late;    // What was accepted late, for the failure's text.
 
   void Add(const Outcome& other);
 };

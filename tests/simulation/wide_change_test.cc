@@ -37,7 +37,7 @@ class WideChange : public ::testing::Test {
     for (const std::string& text : strings_) {
       const auto verdict = service_.verifier.VerifyFromMemory({.key_string = text, .asker_organization = "system"});
       EXPECT_TRUE(verdict.has_value() && verdict->ok());
-      cache_.Learn(cache_.Ask(text), FactOf(**verdict), writing_);
+      cache_.Insert(cache_.BeginRequest(text), ServerAnswerOf(**verdict), writing_);
     }
     EXPECT_EQ(Allowed(), kKeys);
   }
@@ -70,19 +70,19 @@ class WideChange : public ::testing::Test {
     ASSERT_THAT(service_.follower.Renew(), IsOk());
   }
 
-  static client::LeaseCache::Fact FactOf(const keys::Verdict& verdict) {
-    client::LeaseCache::Fact fact{.decision = verdict.decision,
-                                  .revision = verdict.revision.revision,
-                                  .lease_remaining = verdict.lease_remaining,
-                                  .expires_in = verdict.expires_in};
+  static client::LeaseCache::ServerAnswer ServerAnswerOf(const keys::Verdict& verdict) {
+    client::LeaseCache::ServerAnswer answer{.decision = verdict.decision,
+                                            .revision = verdict.revision.revision,
+                                            .lease_remaining = verdict.lease_remaining,
+                                            .expires_in = verdict.expires_in};
     if (verdict.identity) {
-      fact.identity = Identity(Identity::Fields{.organization = verdict.identity->organization,
-                                                .key_id = verdict.identity->kid,
-                                                .role = verdict.identity->role,
-                                                .permissions = verdict.identity->permissions,
-                                                .secret_version = verdict.identity->secret_version});
+      answer.identity = Identity(Identity::Fields{.organization = verdict.identity->organization,
+                                                  .key_id = verdict.identity->kid,
+                                                  .role = verdict.identity->role,
+                                                  .permissions = verdict.identity->permissions,
+                                                  .secret_version = verdict.identity->secret_version});
     }
-    return fact;
+    return answer;
   }
 
   // As the server does it: renew, tell what is queued, then lend time. Returns how many Invalidates that took.

@@ -79,6 +79,11 @@ class DriftingClock final : public core::Clock {
   core::BootTime BootNow() const override {
     return core::BootTime::FromNanoseconds(static_cast<int64_t>((world_.now() * rate_ + 1000) * 1e9));
   }
+  // True seconds from now until this clock shows `time`, and a moment more; 0 if it does.
+  double SecondsUntil(core::BootTime time) const {
+    const double seconds = absl::ToDoubleSeconds(time - BootNow()) / rate_;
+    return seconds <= 0 ? 0 : seconds + 1e-6;
+  }
 
  private:
   World& world_;

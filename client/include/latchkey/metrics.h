@@ -7,8 +7,8 @@
 
 namespace latchkey {
 
-// What a Verifier has done since it was made, and how it stands: for a metrics page. Counters only rise. Each number is
-// right by itself; together they are no snapshot.
+// Counters and gauges of a Verifier since it was made, for a metrics page. Counters only rise. Each number is right by
+// itself; together they are no snapshot.
 struct VerifierStats {
   // --- Answers ---
   int64_t hits = 0;        // Answered from memory, allowed or denied.
@@ -53,7 +53,7 @@ struct VerifierStats {
   absl::Duration max_staleness = absl::ZeroDuration();  // The servers' L; 0 = not told yet.
 };
 
-// Told of rare events, for a log or an alarm. Called one at a time on a thread of the library's: must not block, and
+// Callbacks for rare events, for a log or an alarm. One at a time on a thread of the library's: must not block, and
 // must not destroy the Verifier. Statuses never quote a key.
 class VerifierObserver {
  public:

@@ -16,7 +16,8 @@
 
 namespace latchkey {
 
-// Why. Numbers are those of latchkey.v1.Decision; anything but kAllowed means deny, also a number not listed here.
+// Reason of a verdict. Numbers are those of latchkey.v1.Decision; anything but kAllowed means deny, also a number not
+// listed here.
 enum class Decision {
   kUnspecified = 0,
   kAllowed = 1,
@@ -35,13 +36,13 @@ std::string_view DecisionName(Decision decision);
 
 namespace client {
 struct IdentityBlock;
-struct Hold;
+struct HazardSlot;
 class IdentityRefs;
 }  // namespace client
 
-// Who a key is. Set only if its secret was right. A handle to something immutable that its copies share: pass it by
-// value, keep it as long as you like. Views that it returns live as long as it or a copy of it. Thread-safe as a const
-// object.
+// Identity of a key, set only if its secret was right. A handle to something immutable that its copies share: pass it
+// by value, keep it as long as you like. Views that it returns live as long as it or a copy of it. Thread-safe as a
+// const object.
 class Identity {
  public:
   // What one is made of: for tests and fakes. Nothing is checked. Of each text 64 KiB are kept, and of the labels as
@@ -66,10 +67,10 @@ class Identity {
   explicit Identity(const Fields& fields);
   Identity(const Identity& other);
   Identity(Identity&& other) noexcept
-      : block_(std::exchange(other.block_, nullptr)), hold_(std::exchange(other.hold_, nullptr)) {}
+      : block_(std::exchange(other.block_, nullptr)), slot_(std::exchange(other.slot_, nullptr)) {}
   Identity& operator=(Identity other) noexcept {
     std::swap(block_, other.block_);
-    std::swap(hold_, other.hold_);
+    std::swap(slot_, other.slot_);
     return *this;
   }
   ~Identity() {
@@ -94,16 +95,16 @@ class Identity {
 
  private:
   friend class client::IdentityRefs;
-  // Takes over one reference: `hold`, or a counted one if that is nullptr.
-  Identity(const client::IdentityBlock* block, client::Hold* hold) : block_(block), hold_(hold) {}
+  // Takes over one reference: `slot`, or a counted one if that is nullptr.
+  Identity(const client::IdentityBlock* block, client::HazardSlot* slot) : block_(block), slot_(slot) {}
   void Release() noexcept;
 
   const client::IdentityBlock* block_ = nullptr;
-  client::Hold* hold_ = nullptr;
+  client::HazardSlot* slot_ = nullptr;
 };
 
-// One of three answers: allowed, denied (with a reason), or undecided (with an error). A default one is undecided, so
-// forgetting to fill it in never allows.
+// Result of a verification: allowed, denied (with a reason), or undecided (with an error). A default one is undecided,
+// so forgetting to fill it in never allows.
 class Answer {
  public:
   enum class Outcome { kUndecided, kAllowed, kDenied };
@@ -133,7 +134,7 @@ class Answer {
   absl::Status error_;
 };
 
-// How to reach the service, and what to remember.
+// Options of Verifier::Connect: how to reach the service, and what to cache.
 struct VerifierOptions {
   // A gRPC target: "127.0.0.1:50051", "dns:///latchkey.internal:50051", "unix:/run/latchkey.sock". Several addresses,
   // of a DNS name or "ipv4:10.0.0.1:50051,10.0.0.2:50051", are used in turn. Required.
@@ -168,7 +169,7 @@ struct VerifierOptions {
   std::shared_ptr<VerifierObserver> observer = nullptr;
 };
 
-// What one call asks beside the key.
+// Parameters of one verification beside the key.
 struct VerifyParams {
   // All must be covered by the key's role; at most 32, each at most 128 bytes.
   std::vector<std::string> required_permissions = {};
@@ -183,8 +184,8 @@ struct VerifyParams {
   std::stop_token stop = {};
 };
 
-// Says whether incoming key strings are good: from memory if it may, otherwise by asking a Latchkey service. Make one
-// for the process and share it: thread-safe, and it keeps its connections.
+// Client of a Latchkey service that verifies key strings: from its cache if it may, otherwise by a call. Make one for
+// the process and share it: thread-safe, and it keeps its connections.
 //
 //   absl::StatusOr<std::unique_ptr<latchkey::Verifier>> verifier =
 //       latchkey::Verifier::Connect({.server = "127.0.0.1:50051", .key_file = "/etc/myapp/verifier.key"});

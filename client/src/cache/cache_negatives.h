@@ -15,8 +15,9 @@
 
 namespace latchkey::client {
 
-// Denied key strings, for a short time; the oldest give way. Found by the keyed digest alone, because strangers choose
-// these strings: no two of them can be made to collide. Find and size are for any thread, the rest for one at a time.
+// Negative cache: denied key strings, for a short time; the oldest are evicted (FIFO). Found by the keyed digest alone,
+// because strangers choose these strings: no two of them can be made to collide. Find and size are for any thread, the
+// rest for one at a time.
 class Negatives {
  public:
   struct Entry {

@@ -6,26 +6,26 @@ namespace latchkey::client {
 
 RolePart* RoleTable::Intern(const RolePart& like) {
   if (size_ >= sweep_at_) Sweep();
-  Parts& parts = organizations_[like.organization][like.role];
-  const auto found = std::find_if(parts.begin(), parts.end(),
+  Versions& versions = organizations_[like.organization][like.role];
+  const auto found = std::find_if(versions.begin(), versions.end(),
                                   [&like](const RolePart* part) { return part->permissions == like.permissions; });
   RolePart* part = nullptr;
-  if (found != parts.end()) {
+  if (found != versions.end()) {
     part = *found;
   } else {
     part = new RolePart;
     part->organization = like.organization;
     part->role = like.role;
     part->permissions = like.permissions;
-    parts.push_back(part);
+    versions.push_back(part);
     ++size_;
   }
   part->Ref();
   return part;
 }
 
-void RoleTable::Invalidate(const Parts& parts, int64_t revision) {
-  for (RolePart* part : parts) {
+void RoleTable::Invalidate(const Versions& versions, int64_t revision) {
+  for (RolePart* part : versions) {
     if (part->invalidated.load(std::memory_order_relaxed) < revision) part->invalidated.store(revision);
   }
 }
@@ -33,21 +33,21 @@ void RoleTable::Invalidate(const Parts& parts, int64_t revision) {
 void RoleTable::InvalidateRole(const std::string& organization, const std::string& role, int64_t revision) {
   const auto roles = organizations_.find(organization);
   if (roles == organizations_.end()) return;
-  const auto parts = roles->second.find(role);
-  if (parts != roles->second.end()) Invalidate(parts->second, revision);
+  const auto versions = roles->second.find(role);
+  if (versions != roles->second.end()) Invalidate(versions->second, revision);
 }
 
 void RoleTable::InvalidateOrganization(const std::string& organization, int64_t revision) {
   const auto roles = organizations_.find(organization);
   if (roles == organizations_.end()) return;
-  for (const auto& [role, parts] : roles->second) Invalidate(parts, revision);
+  for (const auto& [role, versions] : roles->second) Invalidate(versions, revision);
 }
 
 void RoleTable::Sweep() {
   for (auto& [organization, roles] : organizations_) {
-    for (auto& [role, parts] : roles) {
+    for (auto& [role, versions] : roles) {
       // A count of one is the table's own, and nobody but its caller, who is here, can add to it.
-      size_ -= std::erase_if(parts, [](RolePart* part) {
+      size_ -= std::erase_if(versions, [](RolePart* part) {
         const bool unused = part->count.load(std::memory_order_acquire) == 1;
         if (unused) part->Unref();
         return unused;
@@ -61,8 +61,8 @@ void RoleTable::Sweep() {
 
 void RoleTable::Clear() {
   for (const auto& [organization, roles] : organizations_) {
-    for (const auto& [role, parts] : roles) {
-      for (RolePart* part : parts) part->Unref();
+    for (const auto& [role, versions] : roles) {
+      for (RolePart* part : versions) part->Unref();
     }
   }
   organizations_.clear();

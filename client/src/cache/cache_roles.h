@@ -11,8 +11,9 @@
 
 namespace latchkey::client {
 
-// The role parts that entries share, so that one store invalidates every key of a role and few those of an
-// organization. Not thread-safe; the parts' atomics may be read by anybody.
+// Interning table of role parts: cache entries with the same role and permissions share one, so that one store
+// invalidates every key of a role and few those of an organization. Not thread-safe; the parts' atomics may be read by
+// anybody.
 class RoleTable {
  public:
   RoleTable() = default;
@@ -28,17 +29,17 @@ class RoleTable {
 
   // Gives up all parts; those in use live on with their users.
   void Clear();
-  // Parts.
+  // Of parts.
   size_t size() const { return size_; }
 
  private:
   // More than one if the role's permissions have changed and older entries are still about.
-  using Parts = std::vector<RolePart*>;
-  static void Invalidate(const Parts& parts, int64_t revision);
+  using Versions = std::vector<RolePart*>;
+  static void Invalidate(const Versions& versions, int64_t revision);
   // Drops the parts that nobody uses.
   void Sweep();
 
-  std::unordered_map<std::string, std::map<std::string, Parts>> organizations_;
+  std::unordered_map<std::string, std::map<std::string, Versions>> organizations_;
   size_t size_ = 0;
   size_t sweep_at_ = 1024;
 };

@@ -15,7 +15,7 @@ bool Raise(Map& map, const Key& key, int64_t revision) {
 }
 
 template <typename Map, typename Key>
-bool Covers(const Map& map, const Key& key, int64_t revision) {
+bool Overrides(const Map& map, const Key& key, int64_t revision) {
   const auto found = map.find(key);
   return found != map.end() && found->second > revision;
 }
@@ -45,9 +45,11 @@ void Tombstones::AddName(const std::string& name, int64_t revision) {
   Limit();
 }
 
-bool Tombstones::CoversKey(const Kid& kid, int64_t revision) const { return Covers(keys_, kid, revision); }
+bool Tombstones::OverridesKey(const Kid& kid, int64_t revision) const { return Overrides(keys_, kid, revision); }
 
-bool Tombstones::CoversName(const std::string& name, int64_t revision) const { return Covers(names_, name, revision); }
+bool Tombstones::OverridesName(const std::string& name, int64_t revision) const {
+  return Overrides(names_, name, revision);
+}
 
 void Tombstones::Limit() {
   while (added_keys_.size() + added_names_.size() > limit_) {

@@ -11,8 +11,9 @@
 
 namespace latchkey::client {
 
-// What has been invalidated, and at which revision, so that an answer from before is not taken for the truth. At most
-// `limit`; beyond it the oldest are forgotten, and forgotten() says what is no longer known. Not thread-safe.
+// Tombstones of a cache: what has been invalidated, and at which revision, so that an answer from before it is not
+// stored. At most `limit`; beyond it the oldest are forgotten, and forgotten() says what is no longer known. Not
+// thread-safe.
 class Tombstones {
  public:
   explicit Tombstones(size_t limit) : limit_(limit) {}
@@ -22,8 +23,8 @@ class Tombstones {
   void AddName(const std::string& name, int64_t revision);
 
   // True if something newer than `revision` is known of the key.
-  bool CoversKey(const Kid& kid, int64_t revision) const;
-  bool CoversName(const std::string& name, int64_t revision) const;
+  bool OverridesKey(const Kid& kid, int64_t revision) const;
+  bool OverridesName(const std::string& name, int64_t revision) const;
 
   // Nothing can be said of answers below it.
   int64_t forgotten() const { return forgotten_; }

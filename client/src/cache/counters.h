@@ -5,16 +5,16 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "client/src/cache/thread_lane.h"
+#include "client/src/cache/thread_shard.h"
 
 namespace latchkey::client {
 
-// A count that many threads raise, each in a cache line of its own (ThreadLane). About 1 ns. Thread-safe.
+// Sharded counter: many threads raise it, each in a cache line of its own (ThreadShard). About 1 ns. Thread-safe.
 class Counter {
  public:
   void Add(int64_t n = 1) {
-    const uint32_t lane = ThreadLane::Mine();
-    ThreadLane::Add(lane, lines_[lane].value, n);
+    const uint32_t shard = ThreadShard::Mine();
+    ThreadShard::Add(shard, lines_[shard].value, n);
   }
   int64_t value() const {
     int64_t sum = 0;
@@ -26,7 +26,7 @@ class Counter {
   struct alignas(64) Padded {
     std::atomic<int64_t> value{0};
   };
-  std::array<Padded, ThreadLane::kLanes> lines_;
+  std::array<Padded, ThreadShard::kShards> lines_;
 };
 
 }  // namespace latchkey::client

@@ -16,7 +16,7 @@
 #include "client/src/cache/cache_negatives.h"
 #include "client/src/cache/cache_roles.h"
 #include "client/src/cache/cache_tombstones.h"
-#include "client/src/identity/cache_holds.h"
+#include "client/src/identity/hazard_slots.h"
 #include "client/src/identity/identity_block.h"
 
 namespace latchkey::client {
@@ -63,8 +63,8 @@ std::string RoleOf(const std::string& organization, const std::string& role) {
   return name.append(organization).append("/").append(role);
 }
 
-// The secret was right and the key is good: the rest depends on the question, and is judged here at every hit.
-bool IsStanding(core::Decision decision) {
+// The secret was right and the key is good: the rest depends on what is asked, and is judged here at every hit.
+bool IsGoodKey(core::Decision decision) {
   return decision == core::Decision::kAllowed || decision == core::Decision::kClientNotAllowed ||
          decision == core::Decision::kPermissionDenied;
 }
@@ -74,7 +74,7 @@ bool IsNegative(core::Decision decision) {
          decision == core::Decision::kDisabled || decision == core::Decision::kExpired;
 }
 
-core::Decision JudgeStanding(const IdentityBlock& block, const VerifyParams& params) {
+core::Decision JudgeGoodKey(const IdentityBlock& block, const VerifyParams& params) {
   core::KeyStatus key_status;
   key_status.permissions = &block.role->permissions;
   if (block.has_cidrs) {
@@ -102,7 +102,7 @@ struct LeaseCache::State {
   // --- Read by hits ---
   // Counts the histories: one ends at every Hello that did not resume. It is loaded before the lease, so that no lease
   // of an old history is ever applied to an entry of a new one, and the other way round.
-  alignas(64) std::atomic<uint32_t> generation{0};
+  alignas(64) std::atomic<uint32_t> history_id{0};
   std::atomic<int64_t> lease_until_ns{core::BootTime::Never().nanoseconds()};
   core::PublishedTable<IdentityBlock> verified;
 
@@ -122,14 +122,14 @@ struct LeaseCache::State {
   Negatives negatives;
   std::deque<IdentityBlock*> ring;  // Second chance; nullptr = free.
   std::vector<uint32_t> free_places;
-  size_t hand = 0;
+  size_t clock_hand = 0;
   size_t block_bytes = 0;
   std::atomic<int64_t> evictions{0};
 
   std::optional<Hit> FindVerified(std::string_view canonical, const VerifyParams& params, int64_t grace) const;
-  bool IsCovered(const Question& question, const Fact& fact) const;
-  bool MayBeStored(const Question& question, const Fact& fact) const;
-  void Store(const Question& question, const Fact& fact, core::BootTime believed_until);
+  bool IsOverridden(const PendingRequest& request, const ServerAnswer& answer) const;
+  bool MayBeStored(const PendingRequest& request, const ServerAnswer& answer) const;
+  void Store(const PendingRequest& request, const ServerAnswer& answer, core::BootTime believed_until);
   void Forget(IdentityBlock* block);
   void MakeRoom();
   void EraseKey(const Kid& kid);
@@ -143,7 +143,7 @@ struct LeaseCache::State {
 
 std::optional<LeaseCache::Hit> LeaseCache::State::FindVerified(std::string_view canonical, const VerifyParams& params,
                                                                int64_t grace) const {
-  const uint32_t history = generation.load();
+  const uint32_t history = history_id.load();
   const int64_t lease = lease_until_ns.load();
   if (lease == core::BootTime::Never().nanoseconds()) return std::nullopt;
   // The kid alone leads to the entry, so that the processor fetches it while it computes the digest.
@@ -154,17 +154,18 @@ std::optional<LeaseCache::Hit> LeaseCache::State::FindVerified(std::string_view 
     if (!digest.has_value()) digest = digests.Of(canonical);
     return block.digest == *digest;
   });
-  if (entry == nullptr || entry->generation != history) return std::nullopt;
+  if (entry == nullptr || entry->history_id != history) return std::nullopt;
   if (entry->revision < entry->role->invalidated.load()) return std::nullopt;
-  core::Decision decision = JudgeStanding(*entry, params);
+  core::Decision decision = JudgeGoodKey(*entry, params);
   const int64_t now = clock.BootNow().nanoseconds();  // Last.
   if (now >= lease + grace) return std::nullopt;
   const bool ended = now >= entry->until_ns;
   if (ended && !entry->expires && !(entry->unsettled && now < entry->until_ns + grace)) return std::nullopt;
   if (ended && entry->expires) decision = core::Decision::kExpired;
   if (!entry->touched.load(std::memory_order_relaxed)) entry->touched.store(true, std::memory_order_relaxed);
-  return Hit{
-      .decision = decision, .identity = HoldIdentity(*entry), .in_grace = now >= lease || (ended && entry->unsettled)};
+  return Hit{.decision = decision,
+             .identity = ProtectIdentity(*entry),
+             .in_grace = now >= lease || (ended && entry->unsettled)};
 }
 
 std::optional<LeaseCache::Hit> LeaseCache::Find(std::string_view key_string, const VerifyParams& params) {
@@ -192,89 +193,90 @@ std::optional<LeaseCache::Hit> LeaseCache::FindInGrace(std::string_view key_stri
 
 // --- Misses ---
 
-LeaseCache::Question LeaseCache::Ask(std::string_view key_string) const {
-  Question question;
+LeaseCache::PendingRequest LeaseCache::BeginRequest(std::string_view key_string) const {
+  PendingRequest request;
   const std::string_view canonical = Canonical(key_string);
   if (!canonical.empty()) {
-    question.digest = state_->digests.Of(canonical);
-    question.kid = KidOf(canonical);
-    question.stream = state_->stream.load();
+    request.digest = state_->digests.Of(canonical);
+    request.kid = KidOf(canonical);
+    request.stream = state_->stream.load();
   }
-  question.asked_at = state_->clock.BootNow();
-  return question;
+  request.asked_at = state_->clock.BootNow();
+  return request;
 }
 
-bool LeaseCache::State::IsCovered(const Question& question, const Fact& fact) const {
-  if (fact.revision < all_invalidated || tombstones.CoversKey(question.kid, fact.revision)) return true;
-  if (fact.identity.empty()) return false;
-  const std::string& organization = fact.identity.organization();
-  return tombstones.CoversName(organization, fact.revision) ||
-         tombstones.CoversName(RoleOf(organization, fact.identity.role()), fact.revision);
+bool LeaseCache::State::IsOverridden(const PendingRequest& request, const ServerAnswer& answer) const {
+  if (answer.revision < all_invalidated || tombstones.OverridesKey(request.kid, answer.revision)) return true;
+  if (answer.identity.empty()) return false;
+  const std::string& organization = answer.identity.organization();
+  return tombstones.OverridesName(organization, answer.revision) ||
+         tombstones.OverridesName(RoleOf(organization, answer.identity.role()), answer.revision);
 }
 
-bool LeaseCache::State::MayBeStored(const Question& question, const Fact& fact) const {
-  return greeted && question.stream != 0 && question.stream == stream.load() && fact.revision >= floor;
+bool LeaseCache::State::MayBeStored(const PendingRequest& request, const ServerAnswer& answer) const {
+  return greeted && request.stream != 0 && request.stream == stream.load() && answer.revision >= floor;
 }
 
-std::optional<LeaseCache::Hit> LeaseCache::Learn(const Question& question, const Fact& fact,
-                                                 const VerifyParams& params) {
+std::optional<LeaseCache::Hit> LeaseCache::Insert(const PendingRequest& request, const ServerAnswer& answer,
+                                                  const VerifyParams& params) {
   State& state = *state_;
-  const core::BootTime believed_until = question.asked_at + Within(fact.lease_remaining, kLongestLease);
-  const bool key_status = IsStanding(fact.decision) && !fact.identity.empty();
+  const core::BootTime believed_until = request.asked_at + Within(answer.lease_remaining, kLongestLease);
+  const bool good_key = IsGoodKey(answer.decision) && !answer.identity.empty();
   {
     const std::lock_guard lock(state.mutex);
     // Late or not, a denial is a reason to ask again before the next time.
-    if (!IsStanding(fact.decision)) state.EraseDigest(question.kid, question.digest);
-    if (state.IsCovered(question, fact)) return std::nullopt;
+    if (!IsGoodKey(answer.decision)) state.EraseDigest(request.kid, request.digest);
+    if (state.IsOverridden(request, answer)) return std::nullopt;
     if (state.clock.BootNow() >= believed_until) return std::nullopt;
-    if (state.MayBeStored(question, fact)) {
-      if (key_status) {
-        state.Store(question, fact, believed_until);
-      } else if (IsNegative(fact.decision)) {
-        state.negatives.Put(question.digest, question.kid, fact.decision, fact.identity, fact.revision,
-                            std::min(believed_until, question.asked_at + state.options.negative_ttl));
+    if (state.MayBeStored(request, answer)) {
+      if (good_key) {
+        state.Store(request, answer, believed_until);
+      } else if (IsNegative(answer.decision)) {
+        state.negatives.Put(request.digest, request.kid, answer.decision, answer.identity, answer.revision,
+                            std::min(believed_until, request.asked_at + state.options.negative_ttl));
       }
     }
   }
-  Hit hit{.decision = fact.decision, .identity = fact.identity};
-  if (key_status) {
-    hit.decision = JudgeStanding(*IdentityRefs::BlockOf(fact.identity), params);
-  } else if (fact.decision == core::Decision::kAllowed) {
+  Hit hit{.decision = answer.decision, .identity = answer.identity};
+  if (good_key) {
+    hit.decision = JudgeGoodKey(*IdentityRefs::BlockOf(answer.identity), params);
+  } else if (answer.decision == core::Decision::kAllowed) {
     hit.decision = core::Decision::kUnspecified;  // Allowed, but nobody: what it may do cannot be judged.
   }
   const core::BootTime now = state.clock.BootNow();  // Last.
   if (now >= believed_until) return std::nullopt;
-  if (key_status && fact.expires_in != absl::InfiniteDuration() && now - question.asked_at >= fact.expires_in) {
+  if (good_key && answer.expires_in != absl::InfiniteDuration() && now - request.asked_at >= answer.expires_in) {
     hit.decision = core::Decision::kExpired;
   }
   return hit;
 }
 
-bool LeaseCache::Covers(const Question& question, const Fact& fact) const {
+bool LeaseCache::IsOverriddenByWatch(const PendingRequest& request, const ServerAnswer& answer) const {
   const std::lock_guard lock(state_->mutex);
-  return state_->IsCovered(question, fact);
+  return state_->IsOverridden(request, answer);
 }
 
-void LeaseCache::State::Store(const Question& question, const Fact& fact, core::BootTime believed_until) {
-  const IdentityBlock& from = *IdentityRefs::BlockOf(fact.identity);
-  if (options.capacity == 0 || from.kid != question.kid) return;
+void LeaseCache::State::Store(const PendingRequest& request, const ServerAnswer& answer,
+                              core::BootTime believed_until) {
+  const IdentityBlock& from = *IdentityRefs::BlockOf(answer.identity);
+  if (options.capacity == 0 || from.kid != request.kid) return;
   IdentityBlock* block = IdentityBlock::Copy(from, roles.Intern(*from.role));
-  block->digest = question.digest;
-  block->revision = fact.revision;
-  block->generation = generation.load();
+  block->digest = request.digest;
+  block->revision = answer.revision;
+  block->history_id = history_id.load();
   block->until_ns = kForever;
-  if (fact.expires_in <= kLongestExactCount) {
-    block->until_ns = (question.asked_at + fact.expires_in).nanoseconds();
+  if (answer.expires_in <= kLongestExactCount) {
+    block->until_ns = (request.asked_at + answer.expires_in).nanoseconds();
     block->expires = true;
-  } else if (fact.expires_in < absl::Hours(24 * 365 * 100)) {
-    block->until_ns = (question.asked_at + fact.expires_in * (1 - 2 * core::kClockRateError)).nanoseconds();
+  } else if (answer.expires_in < absl::Hours(24 * 365 * 100)) {
+    block->until_ns = (request.asked_at + answer.expires_in * (1 - 2 * core::kClockRateError)).nanoseconds();
   }
-  if (question.asked_at.nanoseconds() < settled_ns && believed_until.nanoseconds() < block->until_ns) {
+  if (request.asked_at.nanoseconds() < settled_ns && believed_until.nanoseconds() < block->until_ns) {
     block->unsettled = block->until_ns == kForever;
     block->until_ns = believed_until.nanoseconds();
     block->expires = false;
   }
-  negatives.Erase(question.digest);
+  negatives.Erase(request.digest);
 
   const auto same = [&block](const IdentityBlock& other) { return other.digest == block->digest; };
   if (const IdentityBlock* there = verified.Find(block->hash(), same)) {
@@ -308,8 +310,8 @@ void LeaseCache::State::Forget(IdentityBlock* block) {
 void LeaseCache::State::MakeRoom() {
   const int64_t now = clock.BootNow().nanoseconds();
   while (true) {
-    if (++hand >= ring.size()) hand = 0;
-    IdentityBlock* const block = ring[hand];
+    if (++clock_hand >= ring.size()) clock_hand = 0;
+    IdentityBlock* const block = ring[clock_hand];
     if (block == nullptr) continue;
     const bool useless = block->until_ns <= now || block->revision < block->role->invalidated.load();
     if (!useless && block->touched.exchange(false, std::memory_order_relaxed)) continue;
@@ -337,11 +339,11 @@ void LeaseCache::State::ForgetNewerThan(int64_t revision) {
 }
 
 void LeaseCache::State::DropEverything() {
-  generation.store(generation.load() + 1);
+  history_id.store(history_id.load() + 1);
   verified.Clear(RetireBlock);
   ring.clear();
   free_places.clear();
-  hand = 0;
+  clock_hand = 0;
   block_bytes = 0;
   roles.Clear();
   negatives.Clear();

@@ -18,14 +18,14 @@
 
 namespace latchkey::client {
 
-// What a service remembers of the keys it has verified, and when it may believe it. No gRPC, no threads of its own, no
-// clock but the one it is given: the whole of the client's part in "revoked means revoked" is here.
+// Client-side cache of verification results, valid only under a lease granted by the server. No gRPC, no threads of its
+// own, no clock but the one it is given: the whole of the client's part in "revoked means revoked" is here.
 //
 // The lease. A Pong grants one: (the time its Ping was SENT) + remaining; nothing unsolicited grants any. While it
 // lasts, what is remembered holds, because the server sends every change before the Pong that covers it. It outlives
 // its stream: it says how old the server's knowledge can be, and that does not depend on the connection.
 //
-// The read order of every hit: the lease is loaded first, then the entry, then the question is judged, and the clock is
+// The read order of every hit: the lease is loaded first, then the entry, then the params are judged, and the clock is
 // read last and compared with the lease already loaded (one CLOCK_BOOTTIME read; no clock cached by another thread,
 // none coarse). Everything that removes entries has done so before a later lease is stored.
 //
@@ -36,9 +36,9 @@ namespace latchkey::client {
 // mean something else. For the same reason a stream that resumes keeps only what was answered at the revision where it
 // resumes or before.
 //
-// Expiry. A key is EXPIRED here once expires_in has passed since the question. Where that is more than 10 minutes away,
-// clocks may differ too much by then: the entry ends 2ρ·expires_in earlier and the server is asked again, which counts
-// anew.
+// Expiry. A key is EXPIRED here once expires_in has passed since it was asked for. Where that is more than 10 minutes
+// away, clocks may differ too much by then: the entry ends 2ρ·expires_in earlier and the server is asked again, which
+// counts anew.
 //
 // Entries are found by a keyed digest (SipHash-2-4-128 under a random key of this process) of the 82 canonical
 // characters after any label; they never hold the key string. A hit allocates nothing and takes no lock.
@@ -68,17 +68,18 @@ class LeaseCache {
   std::optional<Hit> FindInGrace(std::string_view key_string, const VerifyParams& params);
 
   // --- Misses ---
-  // Taken just before a request is written. One of them may be learnt from several times.
-  struct Question {
+  // A request to a server, made just before it is written: what it is about, and when. Several inserts may refer to
+  // one.
+  struct PendingRequest {
     core::Digest128 digest;
     std::array<char, 16> kid{};
     core::BootTime asked_at;
     uint64_t stream = 0;  // 0: an answer to it is not stored.
   };
-  // `key_string` is well-formed; an answer to a question about anything else is not stored.
-  Question Ask(std::string_view key_string) const;
-  // What a server answered to a question that asked for no permissions and gave no address.
-  struct Fact {
+  // `key_string` is well-formed; an answer about anything else is not stored.
+  PendingRequest BeginRequest(std::string_view key_string) const;
+  // What a server answered to a request without permissions and address.
+  struct ServerAnswer {
     core::Decision decision = core::Decision::kUnspecified;
     Identity identity;
     int64_t revision = 0;
@@ -86,11 +87,11 @@ class LeaseCache {
     absl::Duration expires_in = absl::InfiniteDuration();
   };
   // Stores it if it may be, and judges it for `params`. nullopt: the answer can't be believed (its lease has passed, or
-  // something newer covers it): ask again.
-  std::optional<Hit> Learn(const Question& question, const Fact& fact, const VerifyParams& params);
-  // True if something that Watch has told is newer than the answer and covers it: a server that is at Applied() knows
-  // more.
-  bool Covers(const Question& question, const Fact& fact) const;
+  // something newer overrides it): ask again.
+  std::optional<Hit> Insert(const PendingRequest& request, const ServerAnswer& answer, const VerifyParams& params);
+  // True if Watch has told something newer of the key, its role or its organization: a server that is at Applied()
+  // knows more.
+  bool IsOverriddenByWatch(const PendingRequest& request, const ServerAnswer& answer) const;
 
   // --- Watch: one stream at a time; what an older one says is ignored ---
   // Returns the stream's number. Nothing is stored between this and its Hello.

@@ -14,11 +14,11 @@ namespace {
 constexpr size_t kKeyIdLength = 16;
 constexpr size_t kFewest = 4096;
 constexpr size_t kMost = size_t{1} << 20;
-constexpr size_t kMostInLane = 16384;
+constexpr size_t kMostInShard = 16384;
 constexpr size_t kPageBytes = 4096;
 constexpr uint64_t kTaking = ~uint64_t{0};
-// What is added for others than the calling thread's lane.
-constexpr uint32_t kAnyLane = ThreadLane::kLanes;
+// What is added for others than the calling thread's shard.
+constexpr uint32_t kAnyShard = ThreadShard::kShards;
 
 uint64_t Mix(uint64_t a, uint64_t b) {
   const auto product = static_cast<unsigned __int128>(a ^ 0xa0761d6478bd642f) * (b ^ 0xe7037ed1a0b428db);
@@ -40,13 +40,13 @@ void UseTable::Unmap::operator()(Slot* slots) const { munmap(static_cast<void*>(
 
 UseTable::UseTable(size_t keys)
     : mask_(std::bit_ceil(std::clamp(keys, kFewest, kMost)) - 1),
-      lane_mask_(std::min(mask_, kMostInLane - 1)),
-      size_(ThreadLane::kLanes * (lane_mask_ + 1) + mask_ + 1),
+      shard_mask_(std::min(mask_, kMostInShard - 1)),
+      size_(ThreadShard::kShards * (shard_mask_ + 1) + mask_ + 1),
       slots_(static_cast<Slot*>(Map(size_ * sizeof(Slot))), Unmap{size_ * sizeof(Slot)}),
       page_is_taken_(std::make_unique<std::atomic<bool>[]>(size_ * sizeof(Slot) / kPageBytes)) {}
 
 // Inlined into Count: a hit counts its nanoseconds.
-[[gnu::always_inline]] inline bool UseTable::Add(Part part, uint32_t lane, const Key& key, uint64_t count) {
+[[gnu::always_inline]] inline bool UseTable::Add(Part part, uint32_t shard, const Key& key, uint64_t count) {
   const size_t hash = Mix(key.kid[0], key.kid[1]) >> part.shift;
   for (size_t probe = 0; probe < part.probes; ++probe) {
     const size_t at = part.first + ((hash + probe) & part.mask);
@@ -65,7 +65,7 @@ UseTable::UseTable(size_t keys)
         slot.kid[1].load(std::memory_order_relaxed) != key.kid[1]) {
       continue;
     }
-    ThreadLane::Add(lane, slot.count, count);
+    ThreadShard::Add(shard, slot.count, count);
     return true;
   }
   return false;
@@ -76,8 +76,8 @@ bool UseTable::Count(std::string_view kid, int32_t version, core::Decision decis
   Key key;
   std::memcpy(key.kid, kid.data(), sizeof(key.kid));
   key.tag = (static_cast<uint64_t>(static_cast<uint32_t>(version)) << 4) + (static_cast<uint64_t>(decision) & 15) + 1;
-  const uint32_t lane = ThreadLane::Mine();
-  return Add(LanesPart(lane), lane, key, 1) || Add(CommonPart(), kAnyLane, key, 1);
+  const uint32_t shard = ThreadShard::Mine();
+  return Add(ShardPart(shard), shard, key, 1) || Add(CommonPart(), kAnyShard, key, 1);
 }
 
 template <typename Take>
@@ -108,7 +108,7 @@ void UseTable::Drain(
   };
   const Part common = CommonPart();
   Empty(0, common.first, [&](const Key& key, uint64_t count) {
-    if (!Add(common, kAnyLane, key, count)) hand_out(key, count);
+    if (!Add(common, kAnyShard, key, count)) hand_out(key, count);
   });
   Empty(common.first, size_, hand_out);
 }

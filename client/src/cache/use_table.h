@@ -8,17 +8,17 @@
 #include <string_view>
 
 #include "client/core/decision.h"
-#include "client/src/cache/thread_lane.h"
+#include "client/src/cache/thread_shard.h"
 
 namespace latchkey::client {
 
-// Counts uses per (key, secret version, decision) without lock or allocation: a fixed table whose places are taken
-// once. A thread counts in its lane's part of it (ThreadLane), which no other core touches, as long as there is room,
-// and from then on in a part for all. Thread-safe, but for Drain.
+// Lock-free hash table of use counts per (key, secret version, decision). Counting allocates nothing: the table is
+// fixed and its places are taken once. A thread counts in its shard's part of it (ThreadShard), which no other core
+// touches, as long as there is room, and from then on in a part for all. Thread-safe, but for Drain.
 class UseTable {
  public:
   // Room for about `keys` in the part for all, 4,096 .. 1,048,576, rounded up to a power of two, and for as many, at
-  // most 16,384, in each lane's: 32 B each. Memory is taken by the page of 4 KiB, when a use is first counted there.
+  // most 16,384, in each shard's: 32 B each. Memory is taken by the page of 4 KiB, when a use is first counted there.
   explicit UseTable(size_t keys);
 
   // A few nanoseconds. False: there is no room. `kid` has 16 characters.
@@ -54,24 +54,24 @@ class UseTable {
     void operator()(Slot* slots) const;
   };
 
-  Part LanesPart(uint32_t lane) const {
-    return {.first = lane * (lane_mask_ + 1), .mask = lane_mask_, .probes = kLaneProbes, .shift = 0};
+  Part ShardPart(uint32_t shard) const {
+    return {.first = shard * (shard_mask_ + 1), .mask = shard_mask_, .probes = kShardProbes, .shift = 0};
   }
-  // By other bits of the hash: the keys that crowd in one place of the lanes' parts do not crowd here too.
+  // By other bits of the hash: the keys that crowd in one place of the shards' parts do not crowd here too.
   Part CommonPart() const {
-    return {.first = ThreadLane::kLanes * (lane_mask_ + 1), .mask = mask_, .probes = kCommonProbes, .shift = 32};
+    return {.first = ThreadShard::kShards * (shard_mask_ + 1), .mask = mask_, .probes = kCommonProbes, .shift = 32};
   }
-  bool Add(Part part, uint32_t lane, const Key& key, uint64_t count);
+  bool Add(Part part, uint32_t shard, const Key& key, uint64_t count);
   template <typename Take>
   void Empty(size_t first, size_t last, const Take& take);
 
-  static constexpr size_t kLaneProbes = 8;
+  static constexpr size_t kShardProbes = 8;
   static constexpr size_t kCommonProbes = 32;
 
   const size_t mask_;                           // Of the common part.
-  const size_t lane_mask_;                      // Of each lane's.
+  const size_t shard_mask_;                     // Of each shard's.
   const size_t size_;                           // Of all of them.
-  const std::unique_ptr<Slot[], Unmap> slots_;  // The lanes' parts, then the common one.
+  const std::unique_ptr<Slot[], Unmap> slots_;  // The shards' parts, then the common one.
   const std::unique_ptr<std::atomic<bool>[]> page_is_taken_;
 };
 

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "client/core/resource_names.h"
-#include "client/src/identity/cache_holds.h"
+#include "client/src/identity/hazard_slots.h"
 #include "client/src/identity/identity_block.h"
 #include "latchkey/verifier.h"
 
@@ -152,8 +152,8 @@ Identity::Identity(const Identity& other) : block_(other.block_) {
 }
 
 void Identity::Release() noexcept {
-  if (hold_ != nullptr) {
-    client::ReturnHold(hold_);
+  if (slot_ != nullptr) {
+    client::ClearSlot(slot_);
   } else {
     block_->Unref();
   }

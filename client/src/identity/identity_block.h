@@ -15,7 +15,7 @@
 
 namespace latchkey::client {
 
-// A key id as it stands in a key string.
+// Key id as it stands in a key string.
 using Kid = std::array<char, 16>;
 
 inline uint64_t HashOfKid(const Kid& kid) {
@@ -25,9 +25,9 @@ inline uint64_t HashOfKid(const Kid& kid) {
   return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
 }
 
-// What the keys of one role have in common. Shared by counting; immutable but for the atomics.
+// What the keys of one role have in common. Reference-counted; immutable but for the atomics.
 struct RolePart {
-  // A key that was answered for at an older revision may hold other permissions by now.
+  // A key that was answered for at an older revision may slot other permissions by now.
   std::atomic<int64_t> invalidated{0};
   std::vector<std::string> permissions;
   std::atomic<uint32_t> count{1};
@@ -40,8 +40,8 @@ struct RolePart {
   }
 };
 
-// An identity, and its entry in the cache if it has one: one block of memory, the text behind the struct. What a hit
-// looks at fills the first 64 bytes. Immutable once shared, but for the atomics.
+// Reference-counted memory block of an Identity, and its entry in the cache if it has one; the text follows the struct.
+// What a hit looks at fills the first 64 bytes (one cache line). Immutable once shared, but for the atomics.
 struct IdentityBlock {
   // --- Looked at by every hit ---
   Kid kid{};
@@ -49,7 +49,7 @@ struct IdentityBlock {
   int64_t until_ns = 0;    // BootTime; from then on expired, or to be asked about again (`expires`).
   int64_t revision = 0;
   RolePart* role = nullptr;  // Owns a count.
-  uint32_t generation = 0;   // Of the history that it was answered from.
+  uint32_t history_id = 0;   // Of the history that it was answered from.
   std::atomic<bool> touched{false};
   bool expires : 1 = false;
   bool has_cidrs : 1 = false;
@@ -60,7 +60,7 @@ struct IdentityBlock {
   const std::vector<core::Cidr>* cidrs = nullptr;  // Owned; nullptr = anywhere. Empty: there were some, none readable.
   int64_t expires_at_us = 0;                       // Unix time; the largest number = never.
   int32_t secret_version = 0;
-  mutable std::atomic<uint32_t> count{1};  // The cache's entry is one; holds (cache_holds.h) are not counted.
+  mutable std::atomic<uint32_t> count{1};  // The cache's entry is one; hazard slots (hazard_slots.h) are not counted.
   uint32_t ring_index = 0;
   uint16_t owner_size = 0;
   uint16_t labels_size = 0;
@@ -103,12 +103,12 @@ struct IdentityBlock {
 };
 static_assert(sizeof(IdentityBlock) == 96 && offsetof(IdentityBlock, cidrs) == 64);
 
-// The inside of Identity.
+// Access to the private parts of Identity.
 class IdentityRefs {
  public:
   // Takes over one count.
   static Identity Counted(const IdentityBlock* block) { return Identity(block, nullptr); }
-  static Identity Held(const IdentityBlock* block, Hold* hold) { return Identity(block, hold); }
+  static Identity Protected(const IdentityBlock* block, HazardSlot* slot) { return Identity(block, slot); }
   // nullptr for nobody's.
   static const IdentityBlock* BlockOf(const Identity& identity) { return identity.block_; }
 };

@@ -5,7 +5,7 @@
 
 #include "client/core/cidr.h"
 #include "client/core/judge.h"
-#include "client/src/question.h"
+#include "client/src/offline_answer.h"
 
 namespace latchkey::testing {
 

@@ -1,7 +1,6 @@
 #include "server/keys/replication/lease_renewer.h"
 
 #include <algorithm>
-#include <chrono>
 #include <string>
 #include <utility>
 
@@ -23,24 +22,12 @@ constexpr absl::Duration kCatchUpPatience = absl::Seconds(5);
 
 LeaseRenewer::LeaseRenewer(LogFollower& follower, const KeyIndex& index, WatchHub& hub, const base::Clock& clock,
                            Hooks hooks)
-    : follower_(follower), index_(index), hub_(hub), clock_(clock), hooks_(std::move(hooks)) {}
-
-LeaseRenewer::~LeaseRenewer() { Stop(); }
-
-void LeaseRenewer::Start() {
-  renewing_ = std::thread([this] { RenewOnSchedule(); });
-  catching_up_ = std::thread([this] { CatchUpWhenRung(); });
-}
-
-void LeaseRenewer::Stop() {
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    stopping_ = true;
-  }
-  wake_.notify_all();
-  if (renewing_.joinable()) renewing_.join();
-  if (catching_up_.joinable()) catching_up_.join();
-}
+    : follower_(follower),
+      index_(index),
+      hub_(hub),
+      clock_(clock),
+      hooks_(std::move(hooks)),
+      backoff_(kShortestBackoff) {}
 
 void LeaseRenewer::Heard(int64_t revision, bool waiting) {
   {
@@ -53,7 +40,7 @@ void LeaseRenewer::Heard(int64_t revision, bool waiting) {
       awaited_until_ = now + kWaiterRingsWithin;
     }
   }
-  wake_.notify_all();
+  hooks_.wake();
 }
 
 absl::Status LeaseRenewer::fatal() const {
@@ -111,75 +98,66 @@ absl::Status LeaseRenewer::Renew() {
   return status;
 }
 
-bool LeaseRenewer::WaitUntil(base::BootTime due) {
-  std::unique_lock<std::mutex> lock(mutex_);
-  while (!stopping_) {
-    const base::BootTime now = clock_.BootNow();
-    const bool awaited = awaited_ > told_ && now < awaited_until_;
-    const base::BootTime wake_at = awaited ? std::min(due, renewal_began_at_ + kRenewForWaiterEvery) : due;
-    if (now >= wake_at) return true;
-    wake_.wait_for(lock, absl::ToChronoNanoseconds(wake_at - now));
-  }
-  return false;
+base::BootTime LeaseRenewer::DueLocked(base::BootTime now) const {
+  const bool awaited = awaited_ > told_ && now < awaited_until_;
+  return awaited ? std::min(due_, renewal_began_at_ + kRenewForWaiterEvery) : due_;
 }
 
-void LeaseRenewer::RenewOnSchedule() {
-  bool prepared = false;
-  bool complained = false;
-  absl::Duration backoff = kShortestBackoff;
-  base::BootTime due = clock_.BootNow();
-  while (WaitUntil(due)) {
-    const base::BootTime began = clock_.BootNow();
+// False: the database can't be used yet, for `status`.
+bool LeaseRenewer::PrepareOnce(absl::Status& status) {
+  if (prepared_) return true;
+  status = hooks_.prepare();
+  prepared_ = status.ok();
+  if (!prepared_ && status.code() != absl::StatusCode::kFailedPrecondition && !std::exchange(complained_, true)) {
+    log::Warning("the database is not ready; trying again", {{"error", std::string(status.message())}});
+  }
+  return prepared_;
+}
+
+std::optional<base::BootTime> LeaseRenewer::RenewIfDue() {
+  const base::BootTime began = clock_.BootNow();
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!fatal_.ok()) return std::nullopt;
+    if (const base::BootTime due = DueLocked(began); began < due) return due;
+    renewal_began_at_ = began;
+  }
+  absl::Status status;
+  absl::Status fatal;
+  if (PrepareOnce(status)) {
+    status = Renew();
+    if (LogFollower::IsHistoryRefused(status)) fatal = hooks_.explain_refusal(status);
+  } else if (status.code() == absl::StatusCode::kFailedPrecondition) {
+    fatal = status;
+  }
+  const absl::Duration interval = follower_.renewal_interval();
+  if (status.ok()) {
+    // From its beginning: a renewal that took long does not put off the next one.
+    due_ = began + interval;
+    backoff_ = kShortestBackoff;
+  } else {
+    due_ = clock_.BootNow() + std::min(backoff_, interval);
+    backoff_ = std::min(backoff_ * 2, kLongestBackoff);
+  }
+  const std::lock_guard<std::mutex> lock(mutex_);
+  fatal_ = fatal;
+  if (!fatal_.ok()) return std::nullopt;
+  return DueLocked(clock_.BootNow());
+}
+
+void LeaseRenewer::CatchUpIfRung() {
+  for (;;) {
+    int64_t rung = 0;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      renewal_began_at_ = began;
+      // Taken before the log is read: a ring that comes during it asks for another look.
+      rung = std::exchange(rung_, 0);
     }
-    absl::Status status;
-    if (!prepared) {
-      status = hooks_.prepare();
-      prepared = status.ok();
-      if (status.code() == absl::StatusCode::kFailedPrecondition) {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        fatal_ = status;
-        return;
-      }
-      if (!status.ok() && !complained) {
-        log::Warning("the database is not ready; trying again", {{"error", std::string(status.message())}});
-        complained = true;
-      }
-    }
-    if (prepared) status = Renew();
-    if (LogFollower::IsHistoryRefused(status)) {
-      const absl::Status why = hooks_.explain_refusal(status);
-      const std::lock_guard<std::mutex> lock(mutex_);
-      fatal_ = why;
-      return;
-    }
-    const absl::Duration interval = follower_.renewal_interval();
-    if (status.ok()) {
-      // From its beginning: a renewal that took long does not put off the next one.
-      due = began + interval;
-      backoff = kShortestBackoff;
-    } else {
-      due = clock_.BootNow() + std::min(backoff, interval);
-      backoff = std::min(backoff * 2, kLongestBackoff);
-    }
-  }
-}
-
-void LeaseRenewer::CatchUpWhenRung() {
-  std::unique_lock<std::mutex> lock(mutex_);
-  for (;;) {
-    wake_.wait(lock, [this] { return stopping_ || rung_ > 0; });
-    if (stopping_) return;
-    // Taken before the reading: a ring that comes during it asks for another one.
-    const int64_t rung = std::exchange(rung_, 0);
-    lock.unlock();
+    if (rung == 0) return;
     // An error is the renewals' to report; the ring is dropped.
     if (follower_.loaded() && rung > index_.position().rev) {
       follower_.CatchUp(clock_.BootNow() + kCatchUpPatience).IgnoreError();
     }
-    lock.lock();
   }
 }
 

@@ -1,6 +1,7 @@
 #include "server/rpc/admin/resources.h"
 
 #include "client/core/resource_names.h"
+#include "server/keys/admin/etag.h"
 #include "server/keys/admin/key_registry.h"
 #include "server/model/built_in_roles.h"
 #include "server/rpc/call/convert.h"

@@ -10,56 +10,23 @@
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
-#include "absl/strings/str_cat.h"
 #include "client/core/resource_names.h"
 #include "server/base/errors.h"
 #include "server/model/built_in_roles.h"
 #include "server/rpc/call/caller.h"
-#include "server/rpc/call/convert.h"
 #include "server/rpc/call/status_conversion.h"
 #include "server/rpc/transport/per_caller_limit.h"
 #include "server/rpc/verify/verify_requests.h"
+#include "server/rpc/verify/watch_messages.h"
 
 namespace latchkey::rpc {
 namespace {
 
 constexpr Method kWatch = {"latchkey.v1.KeyVerify/Watch", keys::kVerify, false};
-constexpr size_t kMaxInvalidations = 1000;
 constexpr absl::Duration kCallerPatience = absl::Seconds(2);
 constexpr absl::Duration kLimitRetryAfter = absl::Seconds(1);
 constexpr auto kSweepEvery = std::chrono::seconds(1);
 constexpr auto kDrainGrace = std::chrono::seconds(1);
-
-// A stream without a ping for so long belongs to a client that is gone; its lease has ended long before.
-absl::Duration LongestSilence(absl::Duration bound) { return 3 * std::max(bound, absl::Seconds(5)); }
-
-void Fill(const std::vector<keys::Invalidation>& rows, v1::WatchResponse::Invalidate* out) {
-  for (const keys::Invalidation& row : rows) {
-    switch (row.kind) {
-      case keys::Invalidation::Kind::kKey:
-        out->add_key_ids(row.id);
-        break;
-      case keys::Invalidation::Kind::kRole:
-        out->add_roles(core::RoleNameOf(row.organization, row.id));
-        break;
-      case keys::Invalidation::Kind::kOrganization:
-        out->add_organizations(row.organization);
-        break;
-    }
-  }
-  ToProto(rows.back().revision, out->mutable_revision());
-}
-
-// The answer that a Ping waits for. One at a time: the next message is read when it is written.
-struct Pong {
-  uint64_t seq = 0;
-  bool lends = false;
-  // Set by LoadLease.
-  bool loaded = false;
-  core::RevisionToken told;
-  int64_t covers = 0;
-  base::BootTime lease_until;
-};
 
 }  // namespace
 
@@ -93,7 +60,9 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
         shared_(std::move(shared)),
         context_(context),
         caller_(context, kWatch, parts.verifier, parts.security_log),
-        heard_at_(parts.clock.BootNow()) {}
+        session_(std::in_place,
+                 keys::WatchSession::Dependencies{
+                     .hub = parts.hub, .index = parts.index, .follower = parts.follower, .clock = parts.clock}) {}
 
   // `refused`: why it may not even begin.
   void Begin(const absl::Status& refused) {
@@ -125,7 +94,7 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
         PumpLocked();
         return;
       }
-      heard_at_ = dependencies_.clock.BootNow();
+      session_->NoteHeard();
       ++under_way_;
     }
     JudgeCaller([this](const absl::Status& known) { Take(known); });
@@ -145,8 +114,11 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
   void OnCancel() override { End(absl::CancelledError("cancelled")); }
 
   void OnDone() override {
-    // Unsubscribed here, not when the last who wakes it lets go: the hub must not wait for a client that is gone.
-    stream_ = nullptr;
+    {
+      // Unsubscribed here, not when the last who wakes it lets go: the hub must not wait for a client that is gone.
+      const std::lock_guard<std::mutex> lock(mutex_);
+      session_.reset();
+    }
     if (!place_of_.empty()) shared_->places.Release(place_of_);
     {
       const std::lock_guard<std::mutex> lock(shared_->mutex);
@@ -163,13 +135,13 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
 
   void Drain() {
     const std::lock_guard<std::mutex> lock(mutex_);
-    drain_due_ = true;
+    if (finished_) return;
+    session_->StartDraining();
     PumpLocked();
   }
 
-  // Called every now and then: ends the stream if its client says nothing any more, if it was told another bound than
-  // `bound`, or if `over`.
-  void Sweep(base::BootTime now, absl::Duration bound, bool over) {
+  // Called every now and then. `over`: the time to end by itself is up.
+  void Sweep(bool over) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (finished_) return;
     if (end_.has_value()) {
@@ -177,14 +149,9 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
       if (writing_) context_.TryCancel();
       return;
     }
-    if (over) {
-      EndLocked(errors::ShuttingDown());
-    } else if (now - heard_at_ > LongestSilence(bound)) {
-      EndLocked(errors::WatchEnded("no ping for too long"));
-    } else if (told_bound_.has_value() && *told_bound_ != bound) {
-      // Only a Hello says it. The client resumes, so that it costs its cache nothing.
-      EndLocked(errors::WatchEnded("the bound has changed"));
-    }
+    if (over) EndLocked(errors::ShuttingDown());
+    session_->CheckLiveness();
+    if (!session_->ended().ok()) EndLocked(session_->ended());
     PumpLocked();
   }
 
@@ -212,15 +179,15 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
   // The message in request_. A caller who can't be judged now is no bad caller: the stream stays, so that Invalidates
   // go on and the client's cache is whole when the lease returns; only no time is lent to it meanwhile.
   void Take(const absl::Status& known) {
-    absl::Status status = known.ok() || !Caller::IsRefusal(known) ? absl::OkStatus() : known;
-    if (status.ok()) status = stream_ == nullptr ? Subscribe() : Note(known.ok());
     const std::lock_guard<std::mutex> lock(mutex_);
+    absl::Status status = known.ok() || !Caller::IsRefusal(known) ? absl::OkStatus() : known;
+    if (status.ok()) status = session_->subscribed() ? NotePingLocked(known.ok()) : SubscribeLocked();
     --under_way_;
     if (!status.ok()) EndLocked(status);
     PumpLocked();
   }
 
-  absl::Status Subscribe() {
+  absl::Status SubscribeLocked() {
     absl::StatusOr<Subscription> wanted = SubscriptionOf(request_);
     if (!wanted.ok()) return wanted.status();
     const std::string& own = caller_.principal().organization;
@@ -228,31 +195,16 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
       if (!caller_.principal().ActsOn(organization)) return errors::FieldNotSupported("subscribe.organizations");
     }
     if (wanted->organizations.empty() && own != core::kSystemOrganization) wanted->organizations = {own};
-    absl::StatusOr<keys::WatchHub::Subscription> subscription = dependencies_.hub.Subscribe(
-        std::move(wanted->organizations), wanted->resume, [shared = shared_, weak = weak_from_this()] {
-          if (std::shared_ptr<Stream> stream = weak.lock()) shared->Schedule(std::move(stream));
-        });
-    if (!subscription.ok()) return subscription.status();
-    const std::lock_guard<std::mutex> lock(mutex_);
-    stream_ = std::move(subscription->stream);
-    from_ = subscription->from;
-    resumed_ = subscription->resumed;
-    hello_due_ = true;
-    return absl::OkStatus();
+    return session_->Subscribe(std::move(wanted->organizations), wanted->resume,
+                               [shared = shared_, weak = weak_from_this()] {
+                                 if (std::shared_ptr<Stream> stream = weak.lock()) shared->Schedule(std::move(stream));
+                               });
   }
 
-  absl::Status Note(bool lends) {
+  absl::Status NotePingLocked(bool may_lend) {
     const absl::StatusOr<Ping> ping = PingOf(request_);
     if (!ping.ok()) return ping.status();
-    if (ping->seq <= last_seq_ && pinged_) return errors::FieldInvalid("ping.seq", "a number that rises");
-    if (ping->acknowledged.has_value()) stream_->Acknowledge(ping->acknowledged->revision);
-    const std::lock_guard<std::mutex> lock(mutex_);
-    pinged_ = true;
-    last_seq_ = ping->seq;
-    pong_.emplace();
-    pong_->seq = ping->seq;
-    pong_->lends = lends;
-    return absl::OkStatus();
+    return session_->OnPing(ping->seq, ping->acknowledged, may_lend);
   }
 
   void ReadLocked() {
@@ -266,7 +218,7 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
   // The next message, or the end. One write at a time; OnWriteDone comes here again.
   void PumpLocked() {
     if (finished_ || writing_) return;
-    if (!end_.has_value() && stream_ != nullptr) WriteNextLocked();
+    if (!end_.has_value()) WriteNextLocked();
     if (!end_.has_value() || writing_ || under_way_ > 0) return;
     finished_ = true;
     caller_.Log(*end_);
@@ -274,70 +226,11 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
   }
 
   void WriteNextLocked() {
-    response_.Clear();
-    if (hello_due_) {
-      hello_due_ = false;
-      v1::WatchResponse::Hello* const hello = response_.mutable_hello();
-      ToProto(from_, hello->mutable_sub_revision());
-      hello->set_resumed(resumed_);
-      // After a lowering servers may still hold leases of the old bound: clients must reckon with those.
-      told_bound_ = dependencies_.follower.promised_bound();
-      ToProto(*told_bound_, hello->mutable_max_staleness());
-      read_after_write_ = true;
-      WriteLocked();
-      return;
-    }
-    if (drain_due_) {
-      drain_due_ = false;
-      response_.mutable_drain();
-      WriteLocked();
-      return;
-    }
-    if (pong_.has_value() && !pong_->loaded) LoadLease();
-    // Rows that came after the reading may follow the Pong; under steady changes there would be no Pong otherwise.
-    if (!pong_.has_value() || sent_to_ < pong_->covers) {
-      const std::vector<keys::Invalidation> rows = stream_->Take(kMaxInvalidations);
-      if (!rows.empty()) {
-        sent_to_ = rows.back().revision.revision;
-        Fill(rows, response_.mutable_invalidate());
-        WriteLocked();
-        return;
-      }
-    }
-    // After taking, before anything that lends time.
-    if (absl::Status ended = stream_->ended(); !ended.ok()) {
-      EndLocked(ended);
-      return;
-    }
-    if (!pong_.has_value()) return;
-    v1::WatchResponse::Pong* const pong = response_.mutable_pong();
-    pong->set_echo_seq(pong_->seq);
-    ToProto(pong_->told, pong->mutable_revision());
-    const base::BootTime now = dependencies_.clock.BootNow();  // The clock last.
-    const absl::Duration remaining =
-        pong_->lends ? std::max(pong_->lease_until - now, absl::ZeroDuration()) : absl::ZeroDuration();
-    if (!stream_->Grant(now + core::WithClockError(remaining))) {
-      EndLocked(stream_->ended());
-      return;
-    }
-    ToProto(remaining, pong->mutable_remaining());
-    pong_.reset();
-    read_after_write_ = true;
-    WriteLocked();
-  }
-
-  // What the Pong will say, before what is queued is taken: all that this covers is in the queue then. The position
-  // first: a row is in the index a moment before it is in the queues, and a client must not acknowledge what it was not
-  // told. The lease is safe either way: it was granted before such a row was known.
-  void LoadLease() {
-    pong_->told = dependencies_.hub.position();
-    const keys::KeyIndex::Snapshot snapshot = dependencies_.index.Read();
-    pong_->covers = snapshot.revision;
-    pong_->lease_until = snapshot.lease_until;
-    pong_->loaded = true;
-  }
-
-  void WriteLocked() {
+    const std::optional<keys::WatchSession::Message> next = session_->Next();
+    if (!session_->ended().ok()) EndLocked(session_->ended());
+    if (!next.has_value()) return;
+    ToProto(*next, &response_);
+    read_after_write_ = response_.has_hello() || response_.has_pong();
     writing_ = true;
     StartWrite(&response_);
   }
@@ -348,25 +241,15 @@ class WatchStreams::Stream final : public Reactor, public std::enable_shared_fro
   Caller caller_;
   std::shared_ptr<Stream> self_;
   v1::WatchRequest request_;
-  std::shared_ptr<keys::WatchHub::Stream> stream_;  // Set once, by the reading side, under mutex_.
-  uint64_t last_seq_ = 0;                           // Of the reading side, like the next.
-  bool pinged_ = false;
   std::string place_of_;  // Whose place it takes; "" = it has none. Set at the beginning.
 
   std::mutex mutex_;
   v1::WatchResponse response_;
-  core::RevisionToken from_;
-  bool resumed_ = false;
-  bool hello_due_ = false;
-  std::optional<absl::Duration> told_bound_;  // In the Hello.
-  bool drain_due_ = false;
+  std::optional<keys::WatchSession> session_;  // Until OnDone.
   bool writing_ = false;
   bool read_after_write_ = false;
   bool finished_ = false;
   int under_way_ = 0;  // Callbacks of ours that are running.
-  std::optional<Pong> pong_;
-  int64_t sent_to_ = 0;  // The newest revision that was written.
-  base::BootTime heard_at_;
   std::optional<absl::Status> end_;
 };
 
@@ -433,9 +316,7 @@ void WatchStreams::Work() {
     lock.unlock();
     for (const std::shared_ptr<Stream>& stream : ready) stream->Pump();
     if (!all.empty()) {
-      const base::BootTime boot_now = dependencies_.clock.BootNow();
-      const absl::Duration bound = dependencies_.follower.promised_bound();
-      for (const std::shared_ptr<Stream>& stream : all) stream->Sweep(boot_now, bound, over);
+      for (const std::shared_ptr<Stream>& stream : all) stream->Sweep(over);
     }
     // Without the lock: a stream may end with the last reference to it.
     ready.clear();

@@ -54,7 +54,7 @@ TEST(CachingVerifier, HitsDoNotCallTheServer) {
   EXPECT_EQ(verifier->Stats().misses, 1);
 }
 
-TEST(CachingVerifier, PermissionsAndAddressAreJudgedForEachAskerFromOneAnswer) {
+TEST(CachingVerifier, PermissionsAndAddressAreJudgedForEachWaiterFromOneAnswer) {
   TestServer server;
   const std::string key = server.AddKey({.role = "viewer", .allowed_cidrs = {"10.0.0.0/8"}});
   const auto verifier = ConnectWatching(Patient(server));
@@ -114,11 +114,11 @@ TEST(CachingVerifier, ConcurrentMissesOfOneKeyAreOneQuestion) {
   const std::string key = server.AddKey();
   const auto verifier = ConnectWatching(Patient(server));
   server.SetLatency(absl::Milliseconds(100));
-  constexpr int kAskers = 50;
+  constexpr int kWaiters = 50;
   std::atomic<int> allowed = 0;
   std::atomic<int> denied = 0;
-  absl::BlockingCounter answered(kAskers);
-  for (int i = 0; i < kAskers; ++i) {
+  absl::BlockingCounter answered(kWaiters);
+  for (int i = 0; i < kWaiters; ++i) {
     const VerifyParams params = i % 2 == 0 ? VerifyParams{} : VerifyParams{.required_permissions = {"app.write"}};
     verifier->VerifyAsync(key, params, [&](const Answer& answer) {
       ++(answer.allowed() ? allowed : denied);
@@ -126,10 +126,10 @@ TEST(CachingVerifier, ConcurrentMissesOfOneKeyAreOneQuestion) {
     });
   }
   answered.Wait();
-  EXPECT_EQ(allowed, kAskers / 2);
-  EXPECT_EQ(denied, kAskers / 2);
+  EXPECT_EQ(allowed, kWaiters / 2);
+  EXPECT_EQ(denied, kWaiters / 2);
   EXPECT_EQ(server.questions(key), 1);
-  EXPECT_EQ(verifier->Stats().coalesced, kAskers - 1);
+  EXPECT_EQ(verifier->Stats().coalesced, kWaiters - 1);
 }
 
 TEST(CachingVerifier, MissesOfManyKeysRideInBatches) {
@@ -156,7 +156,7 @@ TEST(CachingVerifier, MissesOfManyKeysRideInBatches) {
   EXPECT_EQ(server.counts().questions, counts.questions);
 }
 
-TEST(CachingVerifier, EachAskerKeepsItsOwnDeadline) {
+TEST(CachingVerifier, EachWaiterKeepsItsOwnDeadline) {
   TestServer server;
   const std::string key = server.AddKey();
   const auto verifier = ConnectWatching(Patient(server));
@@ -183,7 +183,7 @@ TEST(CachingVerifier, EachAskerKeepsItsOwnDeadline) {
   EXPECT_LT(hurried_place, patient_place);
 }
 
-TEST(CachingVerifier, LateJoinerIsNotBoundByTheFirstAskersDeadline) {
+TEST(CachingVerifier, LateJoinerIsNotBoundByTheFirstWaitersDeadline) {
   TestServer server;
   const std::string key = server.AddKey();
   const auto verifier = ConnectWatching(Patient(server));
@@ -428,7 +428,7 @@ TEST(CachingVerifier, NothingIsReportedIfNobodyWantsIt) {
   EXPECT_EQ(server.counts().reports, 0);
 }
 
-TEST(CachingVerifier, DestructionWaitsForEveryAsker) {
+TEST(CachingVerifier, DestructionWaitsForEveryWaiter) {
   TestServer server;
   std::vector<std::string> keys;
   for (int i = 0; i < 20; ++i) keys.push_back(server.AddKey());

@@ -1,4 +1,4 @@
-// A question whose asker no longer wants the answer.
+// A question whose caller no longer wants the answer.
 #include <atomic>
 #include <stop_token>
 #include <string>

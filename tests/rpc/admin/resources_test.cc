@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "server/keys/admin/etag.h"
 #include "server/keys/admin/key_registry.h"
 #include "server/model/built_in_roles.h"
 #include "server/rpc/call/convert.h"

@@ -116,16 +116,6 @@ TEST(StatusConversion, DetailsAreTheStatusItself) {
   EXPECT_EQ(DetailIn<google::rpc::ErrorInfo>(details)->metadata().at("permission"), "latchkey.keys.create");
 }
 
-TEST(Guarded, ExceptionBecomesInternalWithItsTextForTheLog) {
-  const absl::Status known = base::Guarded([]() -> absl::Status { throw std::runtime_error("boom"); });
-  EXPECT_EQ(known.code(), absl::StatusCode::kInternal);
-  EXPECT_EQ(errors::ReasonOf(known), "INTERNAL");
-  EXPECT_THAT(std::string(known.message()), HasSubstr("boom"));
-  const absl::StatusOr<int> unknown = base::Guarded([]() -> absl::StatusOr<int> { throw 7; });
-  EXPECT_EQ(unknown.status().code(), absl::StatusCode::kInternal);
-  EXPECT_EQ(base::Guarded([]() -> absl::StatusOr<int> { return 7; }).value(), 7);
-}
-
 TEST(SecurityLog, FloodOfDenialsIsCutAndTheNextLineTellsHowMany) {
   SecurityLog security_log(2);
   testing::internal::CaptureStderr();

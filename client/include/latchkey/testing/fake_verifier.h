@@ -11,10 +11,10 @@
 
 namespace latchkey::testing {
 
-// A Verifier for tests of services that use one: answers as it was told, without a network, at once and on the caller's
-// thread, VerifyAsync's `done` too. Strings are compared as they are, so they need not be key strings. What it was told
-// nothing about is denied as kNotFound. VerifyParams are checked as by the real one: a client_ip that is no address, or
-// a malformed permission, is undecided with INVALID_ARGUMENT; timeout and stop have no effect. Thread-safe.
+// Fake Verifier for tests of services that use one: answers as it was told, without a network, at once and on the
+// caller's thread, VerifyAsync's `done` too. Strings are compared as they are, so they need not be key strings. What it
+// was told nothing about is denied as kNotFound. VerifyParams are checked as by the real one: a client_ip that is no
+// address, or a malformed permission, is undecided with INVALID_ARGUMENT; timeout and stop have no effect. Thread-safe.
 //
 //   FakeVerifier verifier;
 //   verifier.Allow("good", Identity({.organization = "acme", .key_id = "k1", .permissions = {"app.read"}}));

@@ -12,7 +12,7 @@
 
 namespace latchkey::testing {
 
-// A key that a TestServer is to know.
+// Key of a TestServer.
 struct TestKey {
   std::string organization = "acme";
   std::string display_name = "test key";
@@ -25,7 +25,7 @@ struct TestKey {
   absl::Duration ttl = absl::InfiniteDuration();  // From AddKey on, by this machine's clock; infinite = no expiry.
 };
 
-// A KeyVerify server in this process, on a port of its own of 127.0.0.1, for tests of services with the real Verifier:
+// In-process KeyVerify server on a port of its own of 127.0.0.1, for tests of services with the real Verifier:
 // Verify, BatchVerify, StreamVerify, Watch and ReportUsage as a real server answers them, from keys that the test
 // makes. It judges as a real one does; there is no database, no hashing and no persistence. It is never behind, so
 // that any min_revision is met; `fresh` and malformed requests, which no Verifier sends, are not looked at. Time is

@@ -45,7 +45,7 @@ class LeaseCacheTest : public ::testing::Test {
   explicit LeaseCacheTest(LeaseCache::Options options = {}) : cache(options, clock) {}
 
   // A stream that said Hello at `revision`; past the window in which entries last no longer than their answers.
-  void Settle(int64_t revision = 10) {
+  void OpenSettledStream(int64_t revision = 10) {
     stream = cache.BeginStream();
     cache.Hello(stream, At(revision), false, kL);
     clock.Advance(absl::Seconds(10));
@@ -53,27 +53,27 @@ class LeaseCacheTest : public ::testing::Test {
   void Pong(int64_t revision = 10, absl::Duration remaining = kL) {
     cache.Pong(stream, clock.BootNow(), At(revision), remaining);
   }
-  LeaseCache::Fact Allowed(const std::string& name, int64_t revision = 10) {
+  LeaseCache::ServerAnswer Allowed(const std::string& name, int64_t revision = 10) {
     return AllowedAs(FieldsOf(name), revision);
   }
-  LeaseCache::Fact AllowedAs(const Identity::Fields& fields, int64_t revision = 10) {
-    LeaseCache::Fact fact;
-    fact.decision = Decision::kAllowed;
-    fact.identity = Identity(fields);
-    fact.revision = revision;
-    fact.lease_remaining = kL;
-    return fact;
+  LeaseCache::ServerAnswer AllowedAs(const Identity::Fields& fields, int64_t revision = 10) {
+    LeaseCache::ServerAnswer answer;
+    answer.decision = Decision::kAllowed;
+    answer.identity = Identity(fields);
+    answer.revision = revision;
+    answer.lease_remaining = kL;
+    return answer;
   }
-  LeaseCache::Fact Denied(Decision decision, int64_t revision = 10) {
-    LeaseCache::Fact fact;
-    fact.decision = decision;
-    fact.revision = revision;
-    fact.lease_remaining = kL;
-    return fact;
+  LeaseCache::ServerAnswer Denied(Decision decision, int64_t revision = 10) {
+    LeaseCache::ServerAnswer answer;
+    answer.decision = decision;
+    answer.revision = revision;
+    answer.lease_remaining = kL;
+    return answer;
   }
-  std::optional<LeaseCache::Hit> Learn(const std::string& name, const LeaseCache::Fact& fact,
-                                       const VerifyParams& params = {}) {
-    return cache.Learn(cache.Ask(KeyOf(name)), fact, params);
+  std::optional<LeaseCache::Hit> Insert(const std::string& name, const LeaseCache::ServerAnswer& answer,
+                                        const VerifyParams& params = {}) {
+    return cache.Insert(cache.BeginRequest(KeyOf(name)), answer, params);
   }
   // kUnspecified = not remembered.
   Decision Find(const std::string& name, const VerifyParams& params = {}) {

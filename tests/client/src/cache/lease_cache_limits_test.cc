@@ -17,12 +17,12 @@ namespace {
 // --- Denials ---
 
 TEST_F(LeaseCacheTest, DenialIsRememberedForItsTimeAndNoLonger) {
-  Settle();
+  OpenSettledStream();
   Pong();
-  LeaseCache::Fact fact = Allowed("a");
-  fact.decision = Decision::kRevoked;
-  EXPECT_EQ(Learn("a", fact)->decision, Decision::kRevoked);
-  EXPECT_EQ(Learn("b", Denied(Decision::kNotFound))->decision, Decision::kNotFound);
+  LeaseCache::ServerAnswer answer = Allowed("a");
+  answer.decision = Decision::kRevoked;
+  EXPECT_EQ(Insert("a", answer)->decision, Decision::kRevoked);
+  EXPECT_EQ(Insert("b", Denied(Decision::kNotFound))->decision, Decision::kNotFound);
   EXPECT_EQ(cache.negative_count(), 2u);
   clock.Advance(absl::Seconds(1) - absl::Nanoseconds(1));
   EXPECT_EQ(cache.Find(KeyOf("a"), {})->identity.display_name(), "Key a");
@@ -33,30 +33,30 @@ TEST_F(LeaseCacheTest, DenialIsRememberedForItsTimeAndNoLonger) {
 }
 
 TEST_F(LeaseCacheTest, DenialLastsNoLongerThanTheLease) {
-  Settle();
+  OpenSettledStream();
   Pong(10, absl::Milliseconds(500));
-  Learn("a", Denied(Decision::kNotFound));
+  Insert("a", Denied(Decision::kNotFound));
   EXPECT_EQ(Find("a"), Decision::kNotFound);
   clock.Advance(absl::Milliseconds(500));
   EXPECT_EQ(Find("a"), Decision::kUnspecified);
 }
 
 TEST_F(LeaseCacheTest, DenialRemovesTheEntryAndAnAllowanceTheDenial) {
-  Settle();
+  OpenSettledStream();
   Pong();
-  Learn("a", Allowed("a"));
-  Learn("a", Denied(Decision::kDisabled));
+  Insert("a", Allowed("a"));
+  Insert("a", Denied(Decision::kDisabled));
   EXPECT_EQ(cache.size(), 0u);
   EXPECT_EQ(Find("a"), Decision::kDisabled);
-  Learn("a", Allowed("a"));
+  Insert("a", Allowed("a"));
   EXPECT_EQ(Find("a"), Decision::kAllowed);
   EXPECT_EQ(cache.negative_count(), 0u);
 }
 
 TEST_F(LeaseCacheTest, InvalidateEndsTheDenialToo) {
-  Settle();
+  OpenSettledStream();
   Pong();
-  Learn("a", Denied(Decision::kDisabled));
+  Insert("a", Denied(Decision::kDisabled));
   InvalidateKey("a", 11);
   EXPECT_EQ(Find("a"), Decision::kUnspecified);
 }
@@ -67,22 +67,22 @@ class SmallCache : public LeaseCacheTest {
 };
 
 TEST_F(SmallCache, GarbageCannotPushKeysOut) {
-  Settle();
+  OpenSettledStream();
   Pong();
-  for (const char* name : {"a", "b", "c"}) Learn(name, Allowed(name));
-  for (int i = 0; i < 100; ++i) Learn("g" + std::to_string(i), Denied(Decision::kNotFound));
+  for (const char* name : {"a", "b", "c"}) Insert(name, Allowed(name));
+  for (int i = 0; i < 100; ++i) Insert("g" + std::to_string(i), Denied(Decision::kNotFound));
   EXPECT_EQ(cache.negative_count(), 2u);
   EXPECT_EQ(cache.size(), 3u);
   EXPECT_EQ(cache.evictions(), 0);
 }
 
 TEST_F(SmallCache, KeyThatWasUsedIsEvictedAfterOneThatWasNot) {
-  Settle();
+  OpenSettledStream();
   Pong();
-  for (const char* name : {"a", "b", "c"}) Learn(name, Allowed(name));
+  for (const char* name : {"a", "b", "c"}) Insert(name, Allowed(name));
   Find("a");
   Find("c");
-  Learn("d", Allowed("d"));
+  Insert("d", Allowed("d"));
   EXPECT_EQ(cache.size(), 3u);
   EXPECT_EQ(cache.evictions(), 1);
   EXPECT_EQ(Find("a"), Decision::kAllowed);
@@ -92,18 +92,18 @@ TEST_F(SmallCache, KeyThatWasUsedIsEvictedAfterOneThatWasNot) {
 }
 
 TEST_F(SmallCache, WhatHoldsNoMoreIsEvictedFirst) {
-  Settle();
+  OpenSettledStream();
   Pong();
   Identity::Fields other = FieldsOf("c");
   other.role = "viewer";
-  Learn("a", Allowed("a"));
-  Learn("b", Allowed("b"));
-  Learn("c", AllowedAs(other));
+  Insert("a", Allowed("a"));
+  Insert("b", Allowed("b"));
+  Insert("c", AllowedAs(other));
   Find("c");
   cache.Invalidate(stream, {.revision = At(11), .roles = {"organizations/acme/roles/viewer"}});
   Find("a");
   Find("b");
-  Learn("d", Allowed("d", 11));
+  Insert("d", Allowed("d", 11));
   EXPECT_EQ(Find("c"), Decision::kUnspecified);
   EXPECT_EQ(cache.evictions(), 0);
   EXPECT_EQ(Find("a"), Decision::kAllowed);
@@ -111,11 +111,11 @@ TEST_F(SmallCache, WhatHoldsNoMoreIsEvictedFirst) {
 }
 
 TEST_F(SmallCache, PlacesOfInvalidatedKeysAreUsedAgain) {
-  Settle();
+  OpenSettledStream();
   Pong();
   for (int i = 0; i < 1000; ++i) {
     const std::string name = "k" + std::to_string(i);
-    Learn(name, Allowed(name, 2000));
+    Insert(name, Allowed(name, 2000));
     if (i % 2 == 0) InvalidateKey(name, 11 + i);
     EXPECT_LE(cache.size(), 3u);
   }
@@ -130,17 +130,17 @@ class GraceCache : public LeaseCacheTest {
 };
 
 TEST_F(LeaseCacheTest, WithoutGraceNothingIsFoundInIt) {
-  Settle();
+  OpenSettledStream();
   Pong();
-  Learn("a", Allowed("a"));
+  Insert("a", Allowed("a"));
   clock.Advance(kL);
   EXPECT_EQ(FindInGrace("a"), Decision::kUnspecified);
 }
 
 TEST_F(GraceCache, KeyIsFoundUntilGraceHasPassedSinceTheLeasesEnd) {
-  Settle();
+  OpenSettledStream();
   Pong();
-  Learn("a", Allowed("a"));
+  Insert("a", Allowed("a"));
   EXPECT_FALSE(cache.FindInGrace(KeyOf("a"), {})->in_grace);
   clock.Advance(kL);
   EXPECT_EQ(Find("a"), Decision::kUnspecified);
@@ -155,10 +155,10 @@ TEST_F(GraceCache, KeyLearntJustAfterHelloIsFoundUntilGraceHasPassedSinceItsAnsw
   stream = cache.BeginStream();
   cache.Hello(stream, At(10), false, kL);
   Pong();
-  Learn("a", Allowed("a"));
-  LeaseCache::Fact ending = Allowed("b");
+  Insert("a", Allowed("a"));
+  LeaseCache::ServerAnswer ending = Allowed("b");
   ending.expires_in = absl::Hours(1);
-  Learn("b", ending);
+  Insert("b", ending);
   clock.Advance(kL - absl::Seconds(1));
   Pong();
   clock.Advance(absl::Seconds(1));
@@ -172,11 +172,11 @@ TEST_F(GraceCache, KeyLearntJustAfterHelloIsFoundUntilGraceHasPassedSinceItsAnsw
 }
 
 TEST_F(GraceCache, PermissionsAndExpiryApplyInGrace) {
-  Settle();
+  OpenSettledStream();
   Pong();
-  LeaseCache::Fact fact = Allowed("a");
-  fact.expires_in = absl::Seconds(20);
-  Learn("a", fact);
+  LeaseCache::ServerAnswer answer = Allowed("a");
+  answer.expires_in = absl::Seconds(20);
+  Insert("a", answer);
   clock.Advance(absl::Seconds(10));
   EXPECT_EQ(FindInGrace("a", {.required_permissions = {"app.admin"}}), Decision::kPermissionDenied);
   EXPECT_EQ(FindInGrace("a"), Decision::kAllowed);
@@ -185,11 +185,11 @@ TEST_F(GraceCache, PermissionsAndExpiryApplyInGrace) {
 }
 
 TEST_F(GraceCache, DenialAndInvalidateEndIt) {
-  Settle();
+  OpenSettledStream();
   Pong();
-  for (const char* name : {"a", "b", "c"}) Learn(name, Allowed(name));
+  for (const char* name : {"a", "b", "c"}) Insert(name, Allowed(name));
   clock.Advance(kL);
-  Learn("a", Denied(Decision::kRevoked));
+  Insert("a", Denied(Decision::kRevoked));
   InvalidateKey("b", 11);
   EXPECT_EQ(FindInGrace("a"), Decision::kUnspecified);
   EXPECT_EQ(FindInGrace("b"), Decision::kUnspecified);
@@ -199,11 +199,11 @@ TEST_F(GraceCache, DenialAndInvalidateEndIt) {
 }
 
 TEST_F(GraceCache, NothingIsFoundAfterAHelloThatDidNotResume) {
-  Settle();
+  OpenSettledStream();
   Pong();
-  Learn("a", Allowed("a"));
-  Settle();
-  Learn("a", Allowed("a"));
+  Insert("a", Allowed("a"));
+  OpenSettledStream();
+  Insert("a", Allowed("a"));
   EXPECT_EQ(FindInGrace("a"), Decision::kUnspecified);
 }
 
@@ -224,12 +224,12 @@ TEST(LeaseCacheReadOrder, LeaseThatWasRenewedAfterTheEntryWasReadDoesNotCount) {
   const uint64_t stream = cache.BeginStream();
   cache.Hello(stream, At(10), false, kL);
   clock.now = clock.now + absl::Seconds(10);
-  LeaseCache::Fact fact;
-  fact.decision = Decision::kAllowed;
-  fact.identity = Identity(FieldsOf("a"));
-  fact.revision = 10;
-  fact.lease_remaining = kL;
-  cache.Learn(cache.Ask(KeyOf("a")), fact, {});
+  LeaseCache::ServerAnswer answer;
+  answer.decision = Decision::kAllowed;
+  answer.identity = Identity(FieldsOf("a"));
+  answer.revision = 10;
+  answer.lease_remaining = kL;
+  cache.Insert(cache.BeginRequest(KeyOf("a")), answer, {});
   for (const bool in_grace : {false, true}) {
     cache.Pong(stream, clock.now, At(10), kL);
     ASSERT_TRUE(cache.Find(KeyOf("a"), {}).has_value());
@@ -241,23 +241,23 @@ TEST(LeaseCacheReadOrder, LeaseThatWasRenewedAfterTheEntryWasReadDoesNotCount) {
     };
     EXPECT_FALSE((in_grace ? cache.FindInGrace(KeyOf("a"), {}) : cache.Find(KeyOf("a"), {})).has_value());
     EXPECT_FALSE(clock.interrupt);
-    fact.revision = 11;
-    cache.Learn(cache.Ask(KeyOf("a")), fact, {});
+    answer.revision = 11;
+    cache.Insert(cache.BeginRequest(KeyOf("a")), answer, {});
   }
 }
 
 TEST(LeaseCacheReadOrder, AnswerWhoseLeaseEndsWhileItIsJudgedIsNotBelieved) {
   InterruptingClock clock;
   LeaseCache cache({}, clock);
-  const LeaseCache::Question question = cache.Ask(KeyOf("a"));
-  LeaseCache::Fact fact;
-  fact.decision = Decision::kAllowed;
-  fact.identity = Identity(FieldsOf("a"));
-  fact.revision = 10;
-  fact.lease_remaining = kL;
+  const LeaseCache::PendingRequest request = cache.BeginRequest(KeyOf("a"));
+  LeaseCache::ServerAnswer answer;
+  answer.decision = Decision::kAllowed;
+  answer.identity = Identity(FieldsOf("a"));
+  answer.revision = 10;
+  answer.lease_remaining = kL;
   // The first look decides whether to store it.
   clock.interrupt = [&] { clock.interrupt = [&] { clock.now = clock.now + kL; }; };
-  EXPECT_FALSE(cache.Learn(question, fact, {}).has_value());
+  EXPECT_FALSE(cache.Insert(request, answer, {}).has_value());
 }
 
 // --- Threads ---
@@ -280,16 +280,16 @@ TEST(LeaseCacheThreads, NoLookUpThatBeganAfterARevocationAndItsPongAllows) {
   std::atomic<int64_t> wrong{0}, hits{0};
 
   const auto learn = [&](int i) {
-    const LeaseCache::Question question = cache.Ask(keys[i]);
+    const LeaseCache::PendingRequest request = cache.BeginRequest(keys[i]);
     Identity::Fields fields = FieldsOf("k" + std::to_string(i));
     fields.role = i % 2 == 0 ? "even" : "odd";
-    LeaseCache::Fact fact;
-    fact.decision = Decision::kAllowed;
-    fact.revision = head.load();
-    fields.secret_version = static_cast<int>(fact.revision);  // For the checker.
-    fact.identity = Identity(fields);
-    fact.lease_remaining = absl::Seconds(60);
-    cache.Learn(question, fact, {});
+    LeaseCache::ServerAnswer answer;
+    answer.decision = Decision::kAllowed;
+    answer.revision = head.load();
+    fields.secret_version = static_cast<int>(answer.revision);  // For the checker.
+    answer.identity = Identity(fields);
+    answer.lease_remaining = absl::Seconds(60);
+    cache.Insert(request, answer, {});
   };
   const auto read = [&](uint64_t seed) {
     std::vector<Identity> kept(40);

@@ -19,13 +19,13 @@ using ::testing::ElementsAre;
 // --- Hits ---
 
 TEST_F(LeaseCacheTest, LearntKeyIsAHitWithItsIdentity) {
-  Settle();
+  OpenSettledStream();
   Pong();
   Identity::Fields fields = FieldsOf("a");
   fields.labels = {{"team", "web"}, {"env", ""}};
   fields.expires_at = absl::FromUnixSeconds(4'000'000'000);
   fields.allowed_cidrs = {"10.0.0.0/8"};
-  Learn("a", AllowedAs(fields));
+  Insert("a", AllowedAs(fields));
   const auto hit = cache.Find(KeyOf("a"), {.client_ip = "10.1.2.3"});
   ASSERT_TRUE(hit.has_value());
   EXPECT_EQ(hit->decision, Decision::kAllowed);
@@ -44,9 +44,9 @@ TEST_F(LeaseCacheTest, LearntKeyIsAHitWithItsIdentity) {
 }
 
 TEST_F(LeaseCacheTest, LabelInFrontMakesNoDifferenceAndAWrongOneNoHit) {
-  Settle();
+  OpenSettledStream();
   Pong();
-  Learn("a", Allowed("a"));
+  Insert("a", Allowed("a"));
   EXPECT_TRUE(cache.Find(KeyOf("a", "s", "my_app"), {}).has_value());
   for (const char* front : {"_", "x", "A_", "sixteen_letters__", "a-b_"}) {
     EXPECT_FALSE(cache.Find(front + KeyOf("a"), {}).has_value()) << front;
@@ -56,50 +56,50 @@ TEST_F(LeaseCacheTest, LabelInFrontMakesNoDifferenceAndAWrongOneNoHit) {
 }
 
 TEST_F(LeaseCacheTest, AnotherSecretOfTheKeyIsNoHit) {
-  Settle();
+  OpenSettledStream();
   Pong();
-  Learn("a", Allowed("a"));
+  Insert("a", Allowed("a"));
   EXPECT_FALSE(cache.Find(KeyOf("a", "other"), {}).has_value());
 }
 
 TEST_F(LeaseCacheTest, PermissionsAreJudgedAtEveryHit) {
-  Settle();
+  OpenSettledStream();
   Pong();
-  Learn("a", Allowed("a"));
+  Insert("a", Allowed("a"));
   EXPECT_EQ(Find("a", {.required_permissions = {"app.read", "app.write"}}), Decision::kAllowed);
   EXPECT_EQ(Find("a", {.required_permissions = {"app.admin"}}), Decision::kPermissionDenied);
 }
 
 TEST_F(LeaseCacheTest, AddressesAreJudgedAtEveryHit) {
-  Settle();
+  OpenSettledStream();
   Pong();
   Identity::Fields fields = FieldsOf("a");
   fields.allowed_cidrs = {"10.0.0.0/8"};
-  LeaseCache::Fact fact = AllowedAs(fields);
-  fact.decision = Decision::kClientNotAllowed;  // What the server says of a question without an address.
-  EXPECT_EQ(Learn("a", fact, {.client_ip = "10.0.0.1"})->decision, Decision::kAllowed);
+  LeaseCache::ServerAnswer answer = AllowedAs(fields);
+  answer.decision = Decision::kClientNotAllowed;  // What the server says of a question without an address.
+  EXPECT_EQ(Insert("a", answer, {.client_ip = "10.0.0.1"})->decision, Decision::kAllowed);
   EXPECT_EQ(Find("a", {.client_ip = "10.9.9.9"}), Decision::kAllowed);
   EXPECT_EQ(Find("a", {.client_ip = "11.0.0.1"}), Decision::kClientNotAllowed);
   EXPECT_EQ(Find("a"), Decision::kClientNotAllowed);
 }
 
 TEST_F(LeaseCacheTest, AddressBlockThatCannotBeReadAllowsNobody) {
-  Settle();
+  OpenSettledStream();
   Pong();
   Identity::Fields fields = FieldsOf("a");
   fields.allowed_cidrs = {"somewhere"};
-  EXPECT_EQ(Learn("a", AllowedAs(fields), {.client_ip = "10.0.0.1"})->decision, Decision::kClientNotAllowed);
+  EXPECT_EQ(Insert("a", AllowedAs(fields), {.client_ip = "10.0.0.1"})->decision, Decision::kClientNotAllowed);
   EXPECT_EQ(Find("a", {.client_ip = "10.0.0.1"}), Decision::kClientNotAllowed);
 }
 
 TEST_F(LeaseCacheTest, KeyIsExpiredOnceItsTimeHasPassedSinceTheQuestion) {
-  Settle();
+  OpenSettledStream();
   Pong();
-  const LeaseCache::Question question = cache.Ask(KeyOf("a"));
+  const LeaseCache::PendingRequest request = cache.BeginRequest(KeyOf("a"));
   clock.Advance(absl::Seconds(1));
-  LeaseCache::Fact fact = Allowed("a");
-  fact.expires_in = absl::Seconds(3);
-  EXPECT_EQ(cache.Learn(question, fact, {})->decision, Decision::kAllowed);
+  LeaseCache::ServerAnswer answer = Allowed("a");
+  answer.expires_in = absl::Seconds(3);
+  EXPECT_EQ(cache.Insert(request, answer, {})->decision, Decision::kAllowed);
   clock.Advance(absl::Seconds(2) - absl::Nanoseconds(1));
   EXPECT_EQ(Find("a"), Decision::kAllowed);
   clock.Advance(absl::Nanoseconds(1));
@@ -107,20 +107,20 @@ TEST_F(LeaseCacheTest, KeyIsExpiredOnceItsTimeHasPassedSinceTheQuestion) {
 }
 
 TEST_F(LeaseCacheTest, AnswerThatCameAfterItsKeyExpiredSaysSo) {
-  Settle();
+  OpenSettledStream();
   Pong();
-  const LeaseCache::Question question = cache.Ask(KeyOf("a"));
-  LeaseCache::Fact fact = Allowed("a");
-  fact.expires_in = absl::Seconds(1);
+  const LeaseCache::PendingRequest request = cache.BeginRequest(KeyOf("a"));
+  LeaseCache::ServerAnswer answer = Allowed("a");
+  answer.expires_in = absl::Seconds(1);
   clock.Advance(absl::Seconds(1));
-  EXPECT_EQ(cache.Learn(question, fact, {})->decision, Decision::kExpired);
+  EXPECT_EQ(cache.Insert(request, answer, {})->decision, Decision::kExpired);
 }
 
 TEST_F(LeaseCacheTest, ShortlyBeforeAFarExpiryTheServerIsAskedAgain) {
-  Settle();
-  LeaseCache::Fact fact = Allowed("a");
-  fact.expires_in = absl::Hours(1000);
-  Learn("a", fact);
+  OpenSettledStream();
+  LeaseCache::ServerAnswer answer = Allowed("a");
+  answer.expires_in = absl::Hours(1000);
+  Insert("a", answer);
   clock.Advance(absl::Hours(997));
   Pong();
   EXPECT_EQ(Find("a"), Decision::kAllowed);
@@ -130,12 +130,12 @@ TEST_F(LeaseCacheTest, ShortlyBeforeAFarExpiryTheServerIsAskedAgain) {
 }
 
 TEST_F(LeaseCacheTest, AnswerThatIsKeptOutlivesItsEntry) {
-  Settle();
+  OpenSettledStream();
   Pong();
-  Learn("a", Allowed("a"));
+  Insert("a", Allowed("a"));
   std::optional<LeaseCache::Hit> hit = cache.Find(KeyOf("a"), {});
   const auto delete_everything_retired = [&] {
-    for (int i = 0; i < 1000; ++i) Learn("c", Allowed("c", 12));
+    for (int i = 0; i < 1000; ++i) Insert("c", Allowed("c", 12));
   };
   cache.Invalidate(stream, {.revision = At(11), .all = true});
   delete_everything_retired();
@@ -148,16 +148,16 @@ TEST_F(LeaseCacheTest, AnswerThatIsKeptOutlivesItsEntry) {
 }
 
 TEST_F(LeaseCacheTest, MoreAnswersMayBeKeptThanAThreadHasHolds) {
-  Settle();
+  OpenSettledStream();
   Pong();
   std::vector<Identity> kept;
   for (int i = 0; i < 200; ++i) {
     const std::string name = "k" + std::to_string(i);
-    Learn(name, Allowed(name));
+    Insert(name, Allowed(name));
     kept.push_back(cache.Find(KeyOf(name), {})->identity);
   }
   cache.Invalidate(stream, {.revision = At(11), .all = true});
-  for (int i = 0; i < 1000; ++i) Learn("c", Allowed("c", 12));
+  for (int i = 0; i < 1000; ++i) Insert("c", Allowed("c", 12));
   for (size_t i = 0; i < kept.size(); ++i) EXPECT_EQ(kept[i].display_name(), "Key k" + std::to_string(i));
 }
 
@@ -168,26 +168,26 @@ TEST_F(LeaseCacheTest, AnswerMayBeKeptAfterItsThreadAndItsCacheHaveGone) {
     const uint64_t first = other.BeginStream();
     other.Hello(first, At(10), false, kL);
     other.Pong(first, clock.BootNow(), At(10), kL);
-    other.Learn(other.Ask(KeyOf("a")), Allowed("a"), {});
+    other.Insert(other.BeginRequest(KeyOf("a")), Allowed("a"), {});
     std::thread([&] { kept = other.Find(KeyOf("a"), {})->identity; }).join();
   }
-  Settle();
-  for (int i = 0; i < 1000; ++i) Learn("c", Allowed("c"));
+  OpenSettledStream();
+  for (int i = 0; i < 1000; ++i) Insert("c", Allowed("c"));
   EXPECT_EQ(kept.display_name(), "Key a");
 }
 
 // --- The lease ---
 
 TEST_F(LeaseCacheTest, NothingIsAHitWithoutAPong) {
-  Settle();
-  EXPECT_EQ(Learn("a", Allowed("a"))->decision, Decision::kAllowed);
+  OpenSettledStream();
+  EXPECT_EQ(Insert("a", Allowed("a"))->decision, Decision::kAllowed);
   EXPECT_EQ(cache.size(), 1u);
   EXPECT_EQ(Find("a"), Decision::kUnspecified);
 }
 
 TEST_F(LeaseCacheTest, LeaseIsCountedFromTheTimeThatThePingWasSent) {
-  Settle();
-  Learn("a", Allowed("a"));
+  OpenSettledStream();
+  Insert("a", Allowed("a"));
   const core::BootTime sent = clock.BootNow();
   clock.Advance(absl::Seconds(2));
   cache.Pong(stream, sent, At(10), kL);
@@ -199,7 +199,7 @@ TEST_F(LeaseCacheTest, LeaseIsCountedFromTheTimeThatThePingWasSent) {
 }
 
 TEST_F(LeaseCacheTest, LaterPongNeverShortensTheLease) {
-  Settle();
+  OpenSettledStream();
   Pong();
   const core::BootTime until = cache.lease_until();
   Pong(10, absl::Seconds(1));
@@ -215,15 +215,15 @@ TEST_F(LeaseCacheTest, PongBeforeHelloGrantsNothing) {
 }
 
 TEST_F(LeaseCacheTest, LeaseLongerThanAnyIsCut) {
-  Settle();
+  OpenSettledStream();
   Pong(10, absl::InfiniteDuration());
   EXPECT_LE(cache.lease_until(), clock.BootNow() + absl::Seconds(60));
 }
 
 TEST_F(LeaseCacheTest, LeaseOutlivesItsStreamAndEndsAtAHelloThatDidNotResume) {
-  Settle();
+  OpenSettledStream();
   Pong();
-  Learn("a", Allowed("a"));
+  Insert("a", Allowed("a"));
   cache.EndStream(stream);
   EXPECT_EQ(Find("a"), Decision::kAllowed);
   stream = cache.BeginStream();
@@ -236,9 +236,9 @@ TEST_F(LeaseCacheTest, LeaseOutlivesItsStreamAndEndsAtAHelloThatDidNotResume) {
 }
 
 TEST_F(LeaseCacheTest, EverythingIsKeptWhenAStreamResumes) {
-  Settle();
+  OpenSettledStream();
   Pong();
-  Learn("a", Allowed("a"));
+  Insert("a", Allowed("a"));
   const core::BootTime until = cache.lease_until();
   cache.EndStream(stream);
   stream = cache.BeginStream();
@@ -251,14 +251,14 @@ TEST_F(LeaseCacheTest, HelloThatResumesWhatWasNeverAskedDropsEverything) {
   stream = cache.BeginStream();
   cache.Hello(stream, At(10), true, kL);
   EXPECT_EQ(cache.ResumeFrom(), At(10));
-  EXPECT_EQ(Learn("a", Allowed("a", 9))->decision, Decision::kAllowed);
+  EXPECT_EQ(Insert("a", Allowed("a", 9))->decision, Decision::kAllowed);
   EXPECT_EQ(cache.size(), 0u);
 }
 
 TEST_F(LeaseCacheTest, WhatAnOlderStreamSaysIsIgnored) {
-  Settle();
+  OpenSettledStream();
   Pong();
-  Learn("a", Allowed("a"));
+  Insert("a", Allowed("a"));
   const uint64_t old = stream;
   cache.EndStream(old);
   stream = cache.BeginStream();
@@ -280,91 +280,91 @@ TEST_F(LeaseCacheTest, WhatAnOlderStreamSaysIsIgnored) {
 
 TEST_F(LeaseCacheTest, NothingIsStoredBeforeHello) {
   stream = cache.BeginStream();
-  EXPECT_EQ(Learn("a", Allowed("a"))->decision, Decision::kAllowed);
+  EXPECT_EQ(Insert("a", Allowed("a"))->decision, Decision::kAllowed);
   EXPECT_EQ(cache.size(), 0u);
 }
 
 TEST_F(LeaseCacheTest, NothingIsStoredThatWasAskedWithoutAStreamOrWithinAnother) {
-  Settle();
-  const LeaseCache::Question before = cache.Ask(KeyOf("a"));
+  OpenSettledStream();
+  const LeaseCache::PendingRequest before = cache.BeginRequest(KeyOf("a"));
   cache.EndStream(stream);
-  const LeaseCache::Question between = cache.Ask(KeyOf("b"));
-  EXPECT_EQ(Learn("c", Allowed("c"))->decision, Decision::kAllowed);
+  const LeaseCache::PendingRequest between = cache.BeginRequest(KeyOf("b"));
+  EXPECT_EQ(Insert("c", Allowed("c"))->decision, Decision::kAllowed);
   stream = cache.BeginStream();
   cache.Hello(stream, At(10), true, kL);
-  EXPECT_EQ(cache.Learn(before, Allowed("a"), {})->decision, Decision::kAllowed);
-  EXPECT_EQ(cache.Learn(between, Allowed("b"), {})->decision, Decision::kAllowed);
+  EXPECT_EQ(cache.Insert(before, Allowed("a"), {})->decision, Decision::kAllowed);
+  EXPECT_EQ(cache.Insert(between, Allowed("b"), {})->decision, Decision::kAllowed);
   EXPECT_EQ(cache.size(), 0u);
-  Learn("a", Allowed("a"));
+  Insert("a", Allowed("a"));
   EXPECT_EQ(cache.size(), 1u);
 }
 
 TEST_F(LeaseCacheTest, AnswerFromBeforeHelloIsGivenButNotStored) {
-  Settle(10);
-  EXPECT_EQ(Learn("a", Allowed("a", 9))->decision, Decision::kAllowed);
+  OpenSettledStream(10);
+  EXPECT_EQ(Insert("a", Allowed("a", 9))->decision, Decision::kAllowed);
   EXPECT_EQ(cache.size(), 0u);
-  Learn("a", Allowed("a", 10));
+  Insert("a", Allowed("a", 10));
   EXPECT_EQ(cache.size(), 1u);
 }
 
 TEST_F(LeaseCacheTest, AnswerIsBelievedOnlyUntilItsLeaseEnds) {
-  Settle();
-  const LeaseCache::Question question = cache.Ask(KeyOf("a"));
+  OpenSettledStream();
+  const LeaseCache::PendingRequest request = cache.BeginRequest(KeyOf("a"));
   clock.Advance(kL - absl::Nanoseconds(1));
-  EXPECT_TRUE(cache.Learn(question, Allowed("a"), {}).has_value());
+  EXPECT_TRUE(cache.Insert(request, Allowed("a"), {}).has_value());
   clock.Advance(absl::Nanoseconds(1));
-  EXPECT_FALSE(cache.Learn(question, Allowed("a"), {}).has_value());
-  EXPECT_FALSE(cache.Learn(question, Denied(Decision::kNotFound), {}).has_value());
+  EXPECT_FALSE(cache.Insert(request, Allowed("a"), {}).has_value());
+  EXPECT_FALSE(cache.Insert(request, Denied(Decision::kNotFound), {}).has_value());
 }
 
 TEST_F(LeaseCacheTest, LateAnswerIsNotStored) {
-  Settle();
-  const LeaseCache::Question question = cache.Ask(KeyOf("a"));
+  OpenSettledStream();
+  const LeaseCache::PendingRequest request = cache.BeginRequest(KeyOf("a"));
   clock.Advance(kL);
-  cache.Learn(question, Allowed("a"), {});
+  cache.Insert(request, Allowed("a"), {});
   EXPECT_EQ(cache.size(), 0u);
 }
 
 TEST_F(LeaseCacheTest, AnswerOlderThanAnInvalidationIsAskedForAgain) {
-  Settle();
-  const LeaseCache::Question question = cache.Ask(KeyOf("a"));
+  OpenSettledStream();
+  const LeaseCache::PendingRequest request = cache.BeginRequest(KeyOf("a"));
   InvalidateKey("a", 12);
-  EXPECT_FALSE(cache.Learn(question, Allowed("a", 11), {}).has_value());
-  EXPECT_FALSE(cache.Learn(question, Denied(Decision::kDisabled, 11), {}).has_value());
-  EXPECT_TRUE(cache.Learn(question, Allowed("a", 12), {}).has_value());
-  EXPECT_TRUE(Learn("b", Allowed("b", 11)).has_value());
+  EXPECT_FALSE(cache.Insert(request, Allowed("a", 11), {}).has_value());
+  EXPECT_FALSE(cache.Insert(request, Denied(Decision::kDisabled, 11), {}).has_value());
+  EXPECT_TRUE(cache.Insert(request, Allowed("a", 12), {}).has_value());
+  EXPECT_TRUE(Insert("b", Allowed("b", 11)).has_value());
   cache.Invalidate(stream, {.revision = At(13), .roles = {"organizations/acme/roles/editor"}});
-  EXPECT_FALSE(Learn("b", Allowed("b", 12)).has_value());
-  EXPECT_TRUE(Learn("b", Allowed("b", 13)).has_value());
+  EXPECT_FALSE(Insert("b", Allowed("b", 12)).has_value());
+  EXPECT_TRUE(Insert("b", Allowed("b", 13)).has_value());
   cache.Invalidate(stream, {.revision = At(14), .organizations = {"acme"}});
-  EXPECT_FALSE(Learn("b", Allowed("b", 13)).has_value());
+  EXPECT_FALSE(Insert("b", Allowed("b", 13)).has_value());
   cache.Invalidate(stream, {.revision = At(15), .all = true});
-  EXPECT_FALSE(Learn("b", Allowed("b", 14)).has_value());
-  EXPECT_TRUE(Learn("b", Allowed("b", 15)).has_value());
+  EXPECT_FALSE(Insert("b", Allowed("b", 14)).has_value());
+  EXPECT_TRUE(Insert("b", Allowed("b", 15)).has_value());
 }
 
 TEST_F(LeaseCacheTest, ForAWhileAfterHelloAnEntryLastsNoLongerThanItsAnswer) {
   stream = cache.BeginStream();
   cache.Hello(stream, At(10), false, kL);
-  LeaseCache::Fact fact = Allowed("a");
-  fact.lease_remaining = absl::Seconds(2);
-  Learn("a", fact);
+  LeaseCache::ServerAnswer answer = Allowed("a");
+  answer.lease_remaining = absl::Seconds(2);
+  Insert("a", answer);
   clock.Advance(absl::Seconds(2) - absl::Nanoseconds(1));
   Pong();
   EXPECT_EQ(Find("a"), Decision::kAllowed);
   clock.Advance(absl::Nanoseconds(1));
   EXPECT_EQ(Find("a"), Decision::kUnspecified);
   clock.Advance(absl::Seconds(3.02) - absl::Nanoseconds(1));  // L·(1 + 4ρ) since Hello, less one.
-  Learn(
-      "b", fact = [&] {
+  Insert(
+      "b", answer = [&] {
         auto f = Allowed("b");
         f.lease_remaining = absl::Seconds(1);
         return f;
       }());
   clock.Advance(absl::Nanoseconds(1));
-  LeaseCache::Fact settled = Allowed("c");
+  LeaseCache::ServerAnswer settled = Allowed("c");
   settled.lease_remaining = absl::Seconds(1);
-  Learn("c", settled);
+  Insert("c", settled);
   clock.Advance(absl::Seconds(2));
   Pong();
   EXPECT_EQ(Find("b"), Decision::kUnspecified);
@@ -372,26 +372,26 @@ TEST_F(LeaseCacheTest, ForAWhileAfterHelloAnEntryLastsNoLongerThanItsAnswer) {
 }
 
 TEST_F(LeaseCacheTest, IdentityOfAnotherKeyIsNotStored) {
-  Settle();
-  Learn("a", Allowed("b"));
+  OpenSettledStream();
+  Insert("a", Allowed("b"));
   EXPECT_EQ(cache.size(), 0u);
 }
 
 TEST_F(LeaseCacheTest, AllowedWithoutAnIdentityIsADenial) {
-  Settle();
-  LeaseCache::Fact fact = Denied(Decision::kAllowed);
-  EXPECT_EQ(Learn("a", fact)->decision, Decision::kUnspecified);
+  OpenSettledStream();
+  LeaseCache::ServerAnswer answer = Denied(Decision::kAllowed);
+  EXPECT_EQ(Insert("a", answer)->decision, Decision::kUnspecified);
   EXPECT_EQ(cache.size(), 0u);
 }
 
 // --- Invalidations ---
 
 TEST_F(LeaseCacheTest, InvalidateRemovesEverySecretOfAKeyAndNoOtherKey) {
-  Settle();
+  OpenSettledStream();
   Pong();
-  cache.Learn(cache.Ask(KeyOf("a", "old")), Allowed("a"), {});
-  cache.Learn(cache.Ask(KeyOf("a", "new")), Allowed("a"), {});
-  Learn("b", Allowed("b"));
+  cache.Insert(cache.BeginRequest(KeyOf("a", "old")), Allowed("a"), {});
+  cache.Insert(cache.BeginRequest(KeyOf("a", "new")), Allowed("a"), {});
+  Insert("b", Allowed("b"));
   ASSERT_EQ(cache.size(), 3u);
   InvalidateKey("a", 11);
   EXPECT_EQ(cache.size(), 1u);
@@ -401,32 +401,32 @@ TEST_F(LeaseCacheTest, InvalidateRemovesEverySecretOfAKeyAndNoOtherKey) {
 }
 
 TEST_F(LeaseCacheTest, InvalidateOfARoleEndsItsKeysAndNewAnswersBringTheNewPermissions) {
-  Settle();
+  OpenSettledStream();
   Pong();
-  Learn("a", Allowed("a"));
+  Insert("a", Allowed("a"));
   Identity::Fields viewer = FieldsOf("b");
   viewer.role = "viewer";
-  Learn("b", AllowedAs(viewer));
+  Insert("b", AllowedAs(viewer));
   cache.Invalidate(stream, {.revision = At(11), .roles = {"organizations/acme/roles/editor"}});
   EXPECT_EQ(Find("a"), Decision::kUnspecified);
   EXPECT_EQ(Find("b"), Decision::kAllowed);
   Identity::Fields narrowed = FieldsOf("a");
   narrowed.permissions = {"app.read"};
-  Learn("a", AllowedAs(narrowed, 11));
+  Insert("a", AllowedAs(narrowed, 11));
   EXPECT_EQ(Find("a", {.required_permissions = {"app.read"}}), Decision::kAllowed);
   EXPECT_EQ(Find("a", {.required_permissions = {"app.write"}}), Decision::kPermissionDenied);
 }
 
 TEST_F(LeaseCacheTest, InvalidateOfAnOrganizationEndsItsKeysOfEveryRole) {
-  Settle();
+  OpenSettledStream();
   Pong();
-  Learn("a", Allowed("a"));
+  Insert("a", Allowed("a"));
   Identity::Fields viewer = FieldsOf("b");
   viewer.role = "viewer";
-  Learn("b", AllowedAs(viewer));
+  Insert("b", AllowedAs(viewer));
   Identity::Fields elsewhere = FieldsOf("c");
   elsewhere.organization = "other";
-  Learn("c", AllowedAs(elsewhere));
+  Insert("c", AllowedAs(elsewhere));
   cache.Invalidate(stream, {.revision = At(11), .organizations = {"acme"}});
   EXPECT_EQ(Find("a"), Decision::kUnspecified);
   EXPECT_EQ(Find("b"), Decision::kUnspecified);
@@ -434,35 +434,35 @@ TEST_F(LeaseCacheTest, InvalidateOfAnOrganizationEndsItsKeysOfEveryRole) {
 }
 
 TEST_F(LeaseCacheTest, InvalidateOfAllAndOfARoleWithAnUnreadableNameDropEverything) {
-  Settle();
+  OpenSettledStream();
   Pong();
-  Learn("a", Allowed("a"));
+  Insert("a", Allowed("a"));
   cache.Invalidate(stream, {.revision = At(11), .all = true});
   EXPECT_EQ(cache.size(), 0u);
-  Learn("a", Allowed("a", 11));
+  Insert("a", Allowed("a", 11));
   EXPECT_EQ(Find("a"), Decision::kAllowed);
   cache.Invalidate(stream, {.revision = At(12), .roles = {"projects/x"}});
   EXPECT_EQ(Find("a"), Decision::kUnspecified);
 }
 
 TEST_F(LeaseCacheTest, RevisionsOfAnotherHistoryDoNotOutliveIt) {
-  Settle(100);
-  Learn("a", Allowed("a", 100));
+  OpenSettledStream(100);
+  Insert("a", Allowed("a", 100));
   cache.Invalidate(stream, {.revision = At(120),
                             .key_ids = {KidOf("a")},
                             .organizations = {"acme"},
                             .roles = {"organizations/acme/roles/editor"},
                             .all = true});
-  Settle(50);
+  OpenSettledStream(50);
   Pong(50);
   EXPECT_EQ(cache.Applied(), At(50));
-  Learn("a", Allowed("a", 50));
+  Insert("a", Allowed("a", 50));
   EXPECT_EQ(Find("a"), Decision::kAllowed);
 }
 
 TEST_F(LeaseCacheTest, ResumeStartsWhereEverythingIsCertainlyApplied) {
   EXPECT_EQ(cache.ResumeFrom(), std::nullopt);
-  Settle(10);
+  OpenSettledStream(10);
   EXPECT_EQ(cache.ResumeFrom(), At(10));
   InvalidateKey("a", 12);
   EXPECT_EQ(cache.Applied(), At(12));
@@ -474,7 +474,7 @@ TEST_F(LeaseCacheTest, ResumeStartsWhereEverythingIsCertainlyApplied) {
 }
 
 TEST_F(LeaseCacheTest, PongOfAnOlderRevisionSaysNothingOfALaterOne) {
-  Settle(10);
+  OpenSettledStream(10);
   InvalidateKey("a", 11);
   InvalidateKey("b", 12);  // There may be more of 12.
   stream = cache.BeginStream();
@@ -492,10 +492,10 @@ TEST_F(LeaseCacheTest, PongOfAnOlderRevisionSaysNothingOfALaterOne) {
 
 // A failover that lost commits: the server that the stream resumes at agrees up to 10, and has never heard of 15.
 TEST_F(LeaseCacheTest, WhatWasAnsweredBeyondTheRevisionWhereAStreamResumesIsDropped) {
-  Settle(10);
-  Learn("a", Allowed("a", 10));
-  Learn("b", Allowed("b", 11));
-  Learn("c", Allowed("c", 15));
+  OpenSettledStream(10);
+  Insert("a", Allowed("a", 10));
+  Insert("b", Allowed("b", 11));
+  Insert("c", Allowed("c", 15));
   Pong(10);
   EXPECT_EQ(Find("c"), Decision::kAllowed);
   stream = cache.BeginStream();
@@ -508,10 +508,10 @@ TEST_F(LeaseCacheTest, WhatWasAnsweredBeyondTheRevisionWhereAStreamResumesIsDrop
 }
 
 TEST_F(LeaseCacheTest, ForAWhileAfterAResumeAnEntryLastsNoLongerThanItsAnswerToo) {
-  Settle(10);
+  OpenSettledStream(10);
   stream = cache.BeginStream();
   cache.Hello(stream, At(10), true, kL);
-  Learn("a", Allowed("a", 15));  // From a server that has not noticed yet that 15 was lost.
+  Insert("a", Allowed("a", 15));  // From a server that has not noticed yet that 15 was lost.
   clock.Advance(kL - absl::Nanoseconds(1));
   Pong();
   EXPECT_EQ(Find("a"), Decision::kAllowed);
@@ -525,18 +525,18 @@ class FewTombstones : public LeaseCacheTest {
 };
 
 TEST_F(FewTombstones, FloorRisesWhenTheOldestIsForgotten) {
-  Settle();
+  OpenSettledStream();
   InvalidateKey("a", 11);
   InvalidateKey("b", 12);
-  EXPECT_FALSE(Learn("a", Allowed("a", 10)).has_value());
-  Learn("x", Allowed("x", 10));
+  EXPECT_FALSE(Insert("a", Allowed("a", 10)).has_value());
+  Insert("x", Allowed("x", 10));
   EXPECT_EQ(cache.size(), 1u);
   cache.Invalidate(stream, {.revision = At(13), .organizations = {"other"}});
-  EXPECT_TRUE(Learn("a", Allowed("a", 10)).has_value());
+  EXPECT_TRUE(Insert("a", Allowed("a", 10)).has_value());
   EXPECT_EQ(cache.size(), 1u);  // Believed, not stored.
-  Learn("y", Allowed("y", 10));
+  Insert("y", Allowed("y", 10));
   EXPECT_EQ(cache.size(), 1u);
-  Learn("y", Allowed("y", 11));
+  Insert("y", Allowed("y", 11));
   EXPECT_EQ(cache.size(), 2u);
 }
 

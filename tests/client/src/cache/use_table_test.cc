@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "client/src/cache/counters.h"
-#include "client/src/cache/thread_lane.h"
+#include "client/src/cache/thread_shard.h"
 
 namespace latchkey::client {
 namespace {
@@ -22,8 +22,8 @@ namespace {
 using core::Decision;
 
 constexpr char kKid[] = "aaaaaaaaaaaaaaaa";
-// More than there are lanes, so that some are shared.
-constexpr int kThreads = ThreadLane::kLanes + ThreadLane::kShared;
+// More than there are shards, so that some are shared.
+constexpr int kThreads = ThreadShard::kShards + ThreadShard::kShared;
 
 // Digits as random as a server's, the same for the same number.
 std::string Kid(int number) {
@@ -56,7 +56,7 @@ void OnThreads(int count, const std::function<void(int)>& run) {
   std::vector<std::thread> threads;
   for (int t = 0; t < count; ++t) {
     threads.emplace_back([&, t] {
-      ThreadLane::Mine();
+      ThreadShard::Mine();
       begun.arrive_and_wait();
       run(t);
     });
@@ -141,7 +141,7 @@ TEST(UseTable, ManyKeysOnManyThreadsAreCountedExactly) {
 
 TEST(UseTable, KeysBeyondALanesRoomAreCountedExactlyInThePartForAll) {
   constexpr int kKeys =
-      8'000;  // For 8,192 places in each lane's part, not all of which are found, and as many in that for all.
+      8'000;  // For 8,192 places in each shard's part, not all of which are found, and as many in that for all.
   constexpr int kFew = 4;
   UseTable table(8'192);
   std::atomic<int> refused = 0;
@@ -166,22 +166,22 @@ TEST(UseTable, TakesMemoryOnlyWhereItCounts) {
   EXPECT_EQ(table.memory_bytes(), empty + 4096);
 }
 
-TEST(ThreadLane, LivingThreadsHaveLanesOfTheirOwnWhileThereAreSome) {
-  std::vector<uint32_t> lanes(ThreadLane::kOwn / 2);
-  OnThreads(static_cast<int>(lanes.size()), [&](int t) { lanes[static_cast<size_t>(t)] = ThreadLane::Mine(); });
+TEST(ThreadShard, LivingThreadsHaveShardsOfTheirOwnWhileThereAreSome) {
+  std::vector<uint32_t> shards(ThreadShard::kOwn / 2);
+  OnThreads(static_cast<int>(shards.size()), [&](int t) { shards[static_cast<size_t>(t)] = ThreadShard::Mine(); });
   std::map<uint32_t, int> owners;
-  for (const uint32_t lane : lanes) ++owners[lane];
-  EXPECT_EQ(owners.size(), lanes.size());
-  EXPECT_LT(owners.rbegin()->first, ThreadLane::kOwn);
+  for (const uint32_t shard : shards) ++owners[shard];
+  EXPECT_EQ(owners.size(), shards.size());
+  EXPECT_LT(owners.rbegin()->first, ThreadShard::kOwn);
 }
 
-TEST(ThreadLane, ThreadsThatShareOneLoseNothing) {
+TEST(ThreadShard, ThreadsThatShareOneLoseNothing) {
   constexpr int kEach = 3'000'000;
   UseTable table(1);
   Counter counter;
   std::atomic<int> sharers = 0;
   OnThreads(kThreads, [&](int) {
-    if (ThreadLane::Mine() != ThreadLane::kOwn) return;
+    if (ThreadShard::Mine() != ThreadShard::kOwn) return;
     ++sharers;
     while (sharers < 2) {
       // Not asleep: from here on the two run beside each other.
@@ -197,15 +197,15 @@ TEST(ThreadLane, ThreadsThatShareOneLoseNothing) {
   EXPECT_EQ(counter.value(), int64_t{sharers} * kEach);
 }
 
-TEST(ThreadLane, WhatEndedThreadsHadIsGivenToTheNext) {
+TEST(ThreadShard, WhatEndedThreadsHadIsGivenToTheNext) {
   Counter counter;
-  for (uint32_t i = 0; i < 3 * ThreadLane::kOwn; ++i) {
+  for (uint32_t i = 0; i < 3 * ThreadShard::kOwn; ++i) {
     std::thread([&] {
-      EXPECT_LT(ThreadLane::Mine(), ThreadLane::kOwn);
+      EXPECT_LT(ThreadShard::Mine(), ThreadShard::kOwn);
       counter.Add();
     }).join();
   }
-  EXPECT_EQ(counter.value(), 3 * ThreadLane::kOwn);
+  EXPECT_EQ(counter.value(), 3 * ThreadShard::kOwn);
 }
 
 TEST(Counter, AddsUpWhatManyThreadsCount) {

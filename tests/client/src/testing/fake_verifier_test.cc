@@ -69,7 +69,7 @@ TEST(FakeVerifier, RefusesParametersThatARealVerifierRefuses) {
 using FakeVerifierBesideTheCache = client::LeaseCacheTest;
 
 TEST_F(FakeVerifierBesideTheCache, SaysTheSameOfEveryListOfBlocks) {
-  Settle();
+  OpenSettledStream();
   Pong();
   std::vector<std::vector<std::string>> lists = {{}, {"10.0.0.0/8"}, {"10.0.0.0/8", "2001:db8::/32"}};
   lists.push_back(UnreadableBlocks());
@@ -86,7 +86,7 @@ TEST_F(FakeVerifierBesideTheCache, SaysTheSameOfEveryListOfBlocks) {
     Identity::Fields fields = client::FieldsOf(name);
     fields.allowed_cidrs = lists[i];
     fake.Allow(name, Identity(fields));
-    Learn(name, AllowedAs(fields));
+    Insert(name, AllowedAs(fields));
     std::vector<core::Cidr> readable;
     for (const std::string& text : lists[i]) {
       if (const auto block = core::Cidr::Parse(text); block.ok()) readable.push_back(*block);
@@ -111,12 +111,12 @@ TEST_F(FakeVerifierBesideTheCache, SaysTheSameOfEveryListOfBlocks) {
 }
 
 TEST_F(FakeVerifierBesideTheCache, IdentityFromTheCacheTellsWhatCouldNotBeRead) {
-  Settle();
+  OpenSettledStream();
   Pong();
   Identity::Fields fields = client::FieldsOf("k");
   fields.labels = {{"team", "web"}};
   fields.allowed_cidrs = {"nonsense", "10.0.0.0/8"};
-  Learn("k", AllowedAs(fields));
+  Insert("k", AllowedAs(fields));
   const auto hit = cache.Find(client::KeyOf("k"), {.client_ip = "10.0.0.1"});
   ASSERT_TRUE(hit.has_value());
   EXPECT_THAT(hit->identity.allowed_cidrs(), ElementsAre("10.0.0.0/8", "nonsense"));

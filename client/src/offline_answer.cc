@@ -1,4 +1,4 @@
-#include "client/src/question.h"
+#include "client/src/offline_answer.h"
 
 #include "absl/strings/str_cat.h"
 #include "client/core/cidr.h"

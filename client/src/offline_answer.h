@@ -8,6 +8,8 @@
 
 namespace latchkey::client {
 
+// Checks and answers that need neither cache nor server.
+
 // INVALID_ARGUMENT naming the field that no server would take. The caller's own mistakes must show on every key, so
 // they are looked for before anything else.
 absl::Status CheckParams(const VerifyParams& params);

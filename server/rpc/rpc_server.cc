@@ -13,11 +13,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "latchkey/v1/key_admin.grpc.pb.h"
+#include "latchkey/v1/key_verify.grpc.pb.h"
 #include "server/base/log.h"
 #include "server/base/worker_pool.h"
 #include "server/rpc/admin/key_admin_service.h"
+#include "server/rpc/call/authenticator.h"
 #include "server/rpc/call/security_log.h"
 #include "server/rpc/health_service.h"
+#include "server/rpc/transport/grpc/grpc_service.h"
 #include "server/rpc/verify/key_verify_service.h"
 
 namespace latchkey::rpc {
@@ -61,27 +65,29 @@ struct RpcServer::Running {
         issue_workers(options.admin_workers, kAdminQueuePerWorker * static_cast<size_t>(options.admin_workers)),
         waiting_workers(options.waiting_workers, kWaitingQueue),
         revocation_workers(options.waiting_workers, kWaitingQueue),
-        admin({.keys = domain.keys,
+        authenticator(domain.verifier, security_log),
+        admin({.authenticator = authenticator,
+               .keys = domain.keys,
                .organizations = domain.organizations,
                .roles = domain.roles,
-               .verifier = domain.verifier,
                .ring = domain.ring,
                .workers = admin_workers,
                .issue_workers = issue_workers,
                .waiting = revocation_workers,
                .revocations = domain.revocations,
                .follower = domain.follower,
-               .clock = domain.clock,
-               .security_log = security_log}),
-        verify({.verifier = domain.verifier,
+               .clock = domain.clock}),
+        verify({.authenticator = authenticator,
+                .verifier = domain.verifier,
                 .index = domain.index,
                 .follower = domain.follower,
                 .hub = domain.hub,
                 .uses = domain.uses,
                 .clock = domain.clock,
                 .waiting = waiting_workers,
-                .security_log = security_log,
                 .streams = options.streams}),
+        grpc_admin(*v1::CreateKeyRequest::descriptor()->file()->FindServiceByName("KeyAdmin"), admin.methods()),
+        grpc_verify(*v1::VerifyRequest::descriptor()->file()->FindServiceByName("KeyVerify"), verify.methods()),
         health(domain.serving) {}
 
   SecurityLog security_log;
@@ -89,8 +95,11 @@ struct RpcServer::Running {
   base::WorkerPool issue_workers;
   base::WorkerPool waiting_workers;
   base::WorkerPool revocation_workers;
+  Authenticator authenticator;
   KeyAdminService admin;
   KeyVerifyService verify;
+  GrpcService<v1::KeyAdmin> grpc_admin;
+  GrpcService<v1::KeyVerify> grpc_verify;
   HealthService health;
   std::unique_ptr<grpc::Server> server;
 };
@@ -119,8 +128,8 @@ absl::StatusOr<int> RpcServer::Start() {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // No limit: an idle stream sends none.
-  builder.RegisterService(&running->admin);
-  builder.RegisterService(&running->verify);
+  builder.RegisterService(&running->grpc_admin);
+  builder.RegisterService(&running->grpc_verify);
   builder.RegisterService(&running->health);
   starting = true;
   running->server = builder.BuildAndStart();

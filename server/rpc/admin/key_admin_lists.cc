@@ -12,6 +12,7 @@
 #include "server/rpc/admin/key_admin_service.h"
 #include "server/rpc/admin/list_page.h"
 #include "server/rpc/admin/page_token.h"
+#include "server/rpc/admin/requests.h"
 #include "server/rpc/admin/resources.h"
 #include "server/rpc/call/convert.h"
 
@@ -34,8 +35,8 @@ absl::StatusOr<std::string> StartOf(const keys::KeyRing& ring, const PageScope& 
 
 }  // namespace
 
-absl::Status KeyAdminService::List(const Call& call, const v1::ListKeysRequest& request,
-                                   v1::ListKeysResponse* response) {
+absl::Status KeyAdminService::ListKeys(const Call& call, const v1::ListKeysRequest& request,
+                                       v1::ListKeysResponse& response) {
   const absl::StatusOr<PageRequest> page = PageRequestOf(request);
   if (!page.ok()) return page.status();
   const PageScope scope = ScopeOf(call, *page);
@@ -52,18 +53,18 @@ absl::Status KeyAdminService::List(const Call& call, const v1::ListKeysRequest& 
   const absl::StatusOr<keys::KeyPage> found = dependencies_.keys.List(call.caller(), query);
   if (!found.ok()) return found.status();
   const absl::Time now = dependencies_.keys.DatabaseNow();
-  const size_t taken = FillPage(found->keys, response->mutable_keys(),
+  const size_t taken = FillPage(found->keys, response.mutable_keys(),
                                 [now](const keys::KeyRecord& key, v1::Key* out) { ToProto(key, now, out); });
   if (taken < found->keys.size() || (found->more && taken > 0)) {
     const keys::KeyRecord& last = found->keys[taken - 1];
-    response->set_next_page_token(
+    response.set_next_page_token(
         SealPageToken(dependencies_.ring, scope, FormatKeyPosition({.created_at = last.created_at, .kid = last.kid})));
   }
   return absl::OkStatus();
 }
 
-absl::Status KeyAdminService::List(const Call& call, const v1::ListRolesRequest& request,
-                                   v1::ListRolesResponse* response) {
+absl::Status KeyAdminService::ListRoles(const Call& call, const v1::ListRolesRequest& request,
+                                        v1::ListRolesResponse& response) {
   const absl::StatusOr<PageRequest> page = PageRequestOf(request);
   if (!page.ok()) return page.status();
   const PageScope scope = ScopeOf(call, *page);
@@ -76,16 +77,16 @@ absl::Status KeyAdminService::List(const Call& call, const v1::ListRolesRequest&
   const size_t end = std::min(roles->size(), first + static_cast<size_t>(page->page_size));
   const std::vector<keys::RoleRecord> wanted(roles->begin() + static_cast<int64_t>(first),
                                              roles->begin() + static_cast<int64_t>(end));
-  const size_t taken = FillPage(wanted, response->mutable_roles(),
+  const size_t taken = FillPage(wanted, response.mutable_roles(),
                                 [](const keys::RoleRecord& role, v1::Role* out) { ToProto(role, out); });
   if (taken > 0 && first + taken < roles->size()) {
-    response->set_next_page_token(SealPageToken(dependencies_.ring, scope, wanted[taken - 1].id));
+    response.set_next_page_token(SealPageToken(dependencies_.ring, scope, wanted[taken - 1].id));
   }
   return absl::OkStatus();
 }
 
-absl::Status KeyAdminService::List(const Call& call, const v1::ListOrganizationsRequest& request,
-                                   v1::ListOrganizationsResponse* response) {
+absl::Status KeyAdminService::ListOrganizations(const Call& call, const v1::ListOrganizationsRequest& request,
+                                                v1::ListOrganizationsResponse& response) {
   const absl::StatusOr<PageRequest> page = PageRequestOf(request);
   if (!page.ok()) return page.status();
   const PageScope scope = ScopeOf(call, *page);
@@ -95,10 +96,10 @@ absl::Status KeyAdminService::List(const Call& call, const v1::ListOrganizations
       dependencies_.organizations.List(call.caller(), *start, page->show_deleted, page->page_size);
   if (!found.ok()) return found.status();
   const size_t taken =
-      FillPage(found->organizations, response->mutable_organizations(),
+      FillPage(found->organizations, response.mutable_organizations(),
                [](const keys::OrganizationRecord& organization, v1::Organization* out) { ToProto(organization, out); });
   if (taken < found->organizations.size() || (found->more && taken > 0)) {
-    response->set_next_page_token(SealPageToken(dependencies_.ring, scope, found->organizations[taken - 1].id));
+    response.set_next_page_token(SealPageToken(dependencies_.ring, scope, found->organizations[taken - 1].id));
   }
   return absl::OkStatus();
 }

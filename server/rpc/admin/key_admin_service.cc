@@ -2,13 +2,17 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "server/base/errors.h"
 #include "server/model/built_in_roles.h"
+#include "server/rpc/admin/requests.h"
 #include "server/rpc/admin/resources.h"
 #include "server/rpc/call/convert.h"
+#include "server/rpc/call/unary_method.h"
 
 namespace latchkey::rpc {
 namespace {
@@ -29,109 +33,93 @@ constexpr Method kListOrganizations = {"latchkey.v1.KeyAdmin/ListOrganizations",
 
 }  // namespace
 
-void KeyAdminService::Start(const std::shared_ptr<Call>& call, base::WorkerPool& workers,
-                            std::function<void(const std::shared_ptr<Call>&)> job) {
-  Call::Authenticate(call, [call, &workers, job = std::move(job)] {
-    std::function<void()> queued = [call, job] {
-      if (absl::Status wanted = call->StillWanted(); !wanted.ok()) {
-        call->Complete(wanted);
-      } else {
-        job(call);
-      }
-    };
-    if (!workers.TryRun(queued)) call->Complete(errors::WorkersBusy(kBusyRetryAfter));
-  });
+KeyAdminService::KeyAdminService(const Dependencies& dependencies)
+    : dependencies_(dependencies),
+      calls_{.authenticator = dependencies.authenticator, .observer = {}},
+      methods_("latchkey.v1.KeyAdmin") {
+  base::WorkerPool& workers = dependencies_.workers;
+  Add(kCreateKey, dependencies_.issue_workers, &KeyAdminService::CreateKey);
+  Add(kGetKey, workers, &KeyAdminService::GetKey);
+  Add(kListKeys, workers, &KeyAdminService::ListKeys);
+  Add(kUpdateKey, workers, &KeyAdminService::UpdateKey);
+  Add(kListRoles, workers, &KeyAdminService::ListRoles);
+  Add(kCreateOrganization, workers, &KeyAdminService::CreateOrganization);
+  Add(kGetOrganization, workers, &KeyAdminService::GetOrganization);
+  Add(kListOrganizations, workers, &KeyAdminService::ListOrganizations);
+  methods_.AddUnary("DeleteKey", UnaryMethod<v1::DeleteKeyRequest, v1::Key>{
+                                     .method = kDeleteKey,
+                                     .workers = &workers,
+                                     .handler = [this](const std::shared_ptr<DeleteCall>& call) { DeleteKey(call); },
+                                     .default_deadline =
+                                         [this](const v1::DeleteKeyRequest& request) {
+                                           return request.wait() == v1::REVOCATION_WAIT_UNSPECIFIED
+                                                      ? kDefaultDeadline
+                                                      : kDefaultDeadline + core::WithClockError(
+                                                                               dependencies_.follower.promised_bound());
+                                         }}
+                                     .Start(calls_));
 }
 
-grpc::ServerUnaryReactor* KeyAdminService::Run(grpc::CallbackServerContext* context, const Method& method,
-                                               base::WorkerPool& workers, Handler handler) {
-  const auto call = std::make_shared<Call>(*context, method, dependencies_.verifier, dependencies_.security_log);
-  grpc::ServerUnaryReactor* const reactor = call->reactor();
-  Start(call, workers, [handler = std::move(handler)](const std::shared_ptr<Call>& started) {
-    started->Complete(base::Guarded([&] { return handler(*started); }));
-  });
-  return reactor;
+template <typename Request, typename Response>
+void KeyAdminService::Add(const Method& method, base::WorkerPool& workers,
+                          absl::Status (KeyAdminService::*handler)(const Call&, const Request&, Response&)) {
+  const std::string name = method.name;
+  methods_.AddUnary(
+      name.substr(name.find('/') + 1),
+      UnaryMethod<Request, Response>{.method = method,
+                                     .workers = &workers,
+                                     .handler = Answering<Request, Response>(
+                                         [this, handler](const Call& call, const Request& request, Response& response) {
+                                           return (this->*handler)(call, request, response);
+                                         })}
+          .Start(calls_));
 }
 
-grpc::ServerUnaryReactor* KeyAdminService::CreateKey(grpc::CallbackServerContext* context,
-                                                     const v1::CreateKeyRequest* request,
-                                                     v1::CreateKeyResponse* response) {
-  return Run(context, kCreateKey, dependencies_.issue_workers,
-             [=, this](const Call& call) { return Create(call, *request, response); });
-}
-
-absl::Status KeyAdminService::Create(const Call& call, const v1::CreateKeyRequest& request,
-                                     v1::CreateKeyResponse* response) {
+absl::Status KeyAdminService::CreateKey(const Call& call, const v1::CreateKeyRequest& request,
+                                        v1::CreateKeyResponse& response) {
   const absl::StatusOr<keys::NewKey> wanted = NewKeyOf(request);
   if (!wanted.ok()) return wanted.status();
   // Issuing is rare, holds one of few workers while it waits, and would have to be asked for again: it may wait as long
   // as its caller does.
   const absl::StatusOr<keys::IssuedKey> issued = dependencies_.keys.Create(call.caller(), *wanted, call.TimeLeft());
   if (!issued.ok()) return issued.status();
-  ToProto(issued->key, dependencies_.keys.DatabaseNow(), response->mutable_key());
-  ToProto(issued->revision, response->mutable_key()->mutable_revision());
-  response->set_key_string(std::string(issued->key_string.Expose()));
+  ToProto(issued->key, dependencies_.keys.DatabaseNow(), response.mutable_key());
+  ToProto(issued->revision, response.mutable_key()->mutable_revision());
+  response.set_key_string(std::string(issued->key_string.Expose()));
   return absl::OkStatus();
 }
 
-grpc::ServerUnaryReactor* KeyAdminService::GetKey(grpc::CallbackServerContext* context,
-                                                  const v1::GetKeyRequest* request, v1::Key* response) {
-  return Run(context, kGetKey, [=, this](const Call& call) -> absl::Status {
-    const absl::StatusOr<core::KeyName> name = KeyNameOf(*request);
-    if (!name.ok()) return name.status();
-    const absl::StatusOr<keys::KeyRecord> key = dependencies_.keys.Get(call.caller(), name->organization, name->kid);
-    if (!key.ok()) return key.status();
-    ToProto(*key, dependencies_.keys.DatabaseNow(), response);
-    return absl::OkStatus();
-  });
+absl::Status KeyAdminService::GetKey(const Call& call, const v1::GetKeyRequest& request, v1::Key& response) {
+  const absl::StatusOr<core::KeyName> name = KeyNameOf(request);
+  if (!name.ok()) return name.status();
+  const absl::StatusOr<keys::KeyRecord> key = dependencies_.keys.Get(call.caller(), name->organization, name->kid);
+  if (!key.ok()) return key.status();
+  ToProto(*key, dependencies_.keys.DatabaseNow(), &response);
+  return absl::OkStatus();
 }
 
-grpc::ServerUnaryReactor* KeyAdminService::ListKeys(grpc::CallbackServerContext* context,
-                                                    const v1::ListKeysRequest* request,
-                                                    v1::ListKeysResponse* response) {
-  return Run(context, kListKeys, [=, this](const Call& call) { return List(call, *request, response); });
+absl::Status KeyAdminService::UpdateKey(const Call& call, const v1::UpdateKeyRequest& request, v1::Key& response) {
+  const absl::StatusOr<keys::KeyEdit> edit = KeyEditOf(request);
+  if (!edit.ok()) return edit.status();
+  const absl::StatusOr<keys::WithRevision<keys::KeyRecord>> key = dependencies_.keys.Update(call.caller(), *edit);
+  if (!key.ok()) return key.status();
+  ToProto(key->record, dependencies_.keys.DatabaseNow(), &response);
+  ToProto(key->revision, response.mutable_revision());
+  return absl::OkStatus();
 }
 
-grpc::ServerUnaryReactor* KeyAdminService::UpdateKey(grpc::CallbackServerContext* context,
-                                                     const v1::UpdateKeyRequest* request, v1::Key* response) {
-  return Run(context, kUpdateKey, [=, this](const Call& call) -> absl::Status {
-    const absl::StatusOr<keys::KeyEdit> edit = KeyEditOf(*request);
-    if (!edit.ok()) return edit.status();
-    const absl::StatusOr<keys::WithRevision<keys::KeyRecord>> key = dependencies_.keys.Update(call.caller(), *edit);
-    if (!key.ok()) return key.status();
-    ToProto(key->record, dependencies_.keys.DatabaseNow(), response);
-    ToProto(key->revision, response->mutable_revision());
-    return absl::OkStatus();
-  });
-}
-
-grpc::ServerUnaryReactor* KeyAdminService::DeleteKey(grpc::CallbackServerContext* context,
-                                                     const v1::DeleteKeyRequest* request, v1::Key* response) {
-  absl::Duration patience = kDefaultDeadline;
-  if (request->wait() != v1::REVOCATION_WAIT_UNSPECIFIED) {
-    patience += core::WithClockError(dependencies_.follower.promised_bound());
-  }
-  const auto call =
-      std::make_shared<Call>(*context, kDeleteKey, dependencies_.verifier, dependencies_.security_log, patience);
-  grpc::ServerUnaryReactor* const reactor = call->reactor();
-  Start(call, dependencies_.workers,
-        [=, this](const std::shared_ptr<Call>& started) { Delete(started, *request, response); });
-  return reactor;
-}
-
-void KeyAdminService::Delete(const std::shared_ptr<Call>& call, const v1::DeleteKeyRequest& request,
-                             v1::Key* response) {
+void KeyAdminService::DeleteKey(const std::shared_ptr<DeleteCall>& call) {
   keys::RevocationWait wait = keys::RevocationWait::kCommitted;
   int64_t revision = 0;
   const absl::Status deleted = base::Guarded([&]() -> absl::Status {
-    const absl::StatusOr<keys::KeyRemoval> removal = KeyRemovalOf(request);
+    const absl::StatusOr<keys::KeyRemoval> removal = KeyRemovalOf(call->request);
     if (!removal.ok()) return removal.status();
-    const absl::StatusOr<keys::RevocationWait> wanted = RevocationWaitOf(request);
+    const absl::StatusOr<keys::RevocationWait> wanted = RevocationWaitOf(call->request);
     if (!wanted.ok()) return wanted.status();
     const absl::StatusOr<keys::WithRevision<keys::KeyRecord>> key = dependencies_.keys.Delete(call->caller(), *removal);
     if (!key.ok()) return key.status();
-    ToProto(key->record, dependencies_.keys.DatabaseNow(), response);
-    ToProto(key->revision, response->mutable_revision());
+    ToProto(key->record, dependencies_.keys.DatabaseNow(), &call->response);
+    ToProto(key->revision, call->response.mutable_revision());
     revision = key->revision.revision;
     wait = *wanted;
     return absl::OkStatus();
@@ -150,44 +138,26 @@ void KeyAdminService::Delete(const std::shared_ptr<Call>& call, const v1::Delete
   if (!dependencies_.waiting.TryRun(job)) call->Complete(errors::WorkersBusy(kBusyRetryAfter));
 }
 
-grpc::ServerUnaryReactor* KeyAdminService::ListRoles(grpc::CallbackServerContext* context,
-                                                     const v1::ListRolesRequest* request,
-                                                     v1::ListRolesResponse* response) {
-  return Run(context, kListRoles, [=, this](const Call& call) { return List(call, *request, response); });
+absl::Status KeyAdminService::CreateOrganization(const Call& call, const v1::CreateOrganizationRequest& request,
+                                                 v1::Organization& response) {
+  const absl::StatusOr<NewOrganization> wanted = NewOrganizationOf(request);
+  if (!wanted.ok()) return wanted.status();
+  const absl::StatusOr<keys::WithRevision<keys::OrganizationRecord>> organization =
+      dependencies_.organizations.Create(call.caller(), wanted->id, wanted->display_name);
+  if (!organization.ok()) return organization.status();
+  ToProto(organization->record, &response);
+  ToProto(organization->revision, response.mutable_revision());
+  return absl::OkStatus();
 }
 
-grpc::ServerUnaryReactor* KeyAdminService::CreateOrganization(grpc::CallbackServerContext* context,
-                                                              const v1::CreateOrganizationRequest* request,
-                                                              v1::Organization* response) {
-  return Run(context, kCreateOrganization, [=, this](const Call& call) -> absl::Status {
-    const absl::StatusOr<NewOrganization> wanted = NewOrganizationOf(*request);
-    if (!wanted.ok()) return wanted.status();
-    const absl::StatusOr<keys::WithRevision<keys::OrganizationRecord>> organization =
-        dependencies_.organizations.Create(call.caller(), wanted->id, wanted->display_name);
-    if (!organization.ok()) return organization.status();
-    ToProto(organization->record, response);
-    ToProto(organization->revision, response->mutable_revision());
-    return absl::OkStatus();
-  });
-}
-
-grpc::ServerUnaryReactor* KeyAdminService::GetOrganization(grpc::CallbackServerContext* context,
-                                                           const v1::GetOrganizationRequest* request,
-                                                           v1::Organization* response) {
-  return Run(context, kGetOrganization, [=, this](const Call& call) -> absl::Status {
-    const absl::StatusOr<std::string> id = OrganizationIdOf(*request);
-    if (!id.ok()) return id.status();
-    const absl::StatusOr<keys::OrganizationRecord> organization = dependencies_.organizations.Get(call.caller(), *id);
-    if (!organization.ok()) return organization.status();
-    ToProto(*organization, response);
-    return absl::OkStatus();
-  });
-}
-
-grpc::ServerUnaryReactor* KeyAdminService::ListOrganizations(grpc::CallbackServerContext* context,
-                                                             const v1::ListOrganizationsRequest* request,
-                                                             v1::ListOrganizationsResponse* response) {
-  return Run(context, kListOrganizations, [=, this](const Call& call) { return List(call, *request, response); });
+absl::Status KeyAdminService::GetOrganization(const Call& call, const v1::GetOrganizationRequest& request,
+                                              v1::Organization& response) {
+  const absl::StatusOr<std::string> id = OrganizationIdOf(request);
+  if (!id.ok()) return id.status();
+  const absl::StatusOr<keys::OrganizationRecord> organization = dependencies_.organizations.Get(call.caller(), *id);
+  if (!organization.ok()) return organization.status();
+  ToProto(*organization, &response);
+  return absl::OkStatus();
 }
 
 }  // namespace latchkey::rpc

@@ -1,11 +1,9 @@
 #pragma once
 
-#include <functional>
 #include <memory>
-#include <string>
 
 #include "absl/status/status.h"
-#include "latchkey/v1/key_admin.grpc.pb.h"
+#include "latchkey/v1/key_admin.pb.h"
 #include "server/base/clock.h"
 #include "server/base/worker_pool.h"
 #include "server/keys/admin/key_registry.h"
@@ -14,24 +12,25 @@
 #include "server/keys/crypto/key_ring.h"
 #include "server/keys/replication/log_follower.h"
 #include "server/keys/replication/revocation_waiter.h"
-#include "server/rpc/admin/requests.h"
+#include "server/rpc/call/authenticator.h"
 #include "server/rpc/call/call.h"
+#include "server/rpc/transport/method_table.h"
 
 namespace latchkey::rpc {
 
-// latchkey.v1.KeyAdmin. Each handler validates, converts, makes one call of the domain and converts back. Handlers
-// block on the database, so they run on `workers`; CreateKey, which also waits for an Argon2, runs on `issue_workers`,
-// so that no number of creates holds up a revocation; a DeleteKey that waits until its
-// revocation is known everywhere does that on `waiting`, after it was committed. A call that finds its queue full is
-// refused with WORKERS_BUSY. Callers are authenticated before they get a place there. Thread-safe.
-class KeyAdminService final : public v1::KeyAdmin::CallbackService {
+// The door latchkey.v1.KeyAdmin. Each handler validates, converts, makes one call of the domain and converts back.
+// Handlers block on the database, so they run on `workers`; CreateKey, which also waits for an Argon2, runs on
+// `issue_workers`, so that no number of creates holds up a revocation; a DeleteKey that waits until its revocation is
+// known everywhere does that on `waiting`, after it was committed. A call that finds its queue full is refused with
+// WORKERS_BUSY. Callers are authenticated before they get a place there. Thread-safe.
+class KeyAdminService {
  public:
   // What it works with; all outlive the service.
   struct Dependencies {
+    const Authenticator& authenticator;
     keys::KeyRegistry& keys;
     keys::Organizations& organizations;
     keys::Roles& roles;
-    keys::KeyVerifier& verifier;
     const keys::KeyRing& ring;
     base::WorkerPool& workers;
     base::WorkerPool& issue_workers;
@@ -39,52 +38,37 @@ class KeyAdminService final : public v1::KeyAdmin::CallbackService {
     keys::RevocationWaiter& revocations;
     const keys::LogFollower& follower;
     const base::Clock& clock;
-    SecurityLog& security_log;
   };
-  explicit KeyAdminService(const Dependencies& parts) : dependencies_(parts) {}
+  explicit KeyAdminService(const Dependencies& dependencies);
+  KeyAdminService(const KeyAdminService&) = delete;
+  KeyAdminService& operator=(const KeyAdminService&) = delete;
 
-  grpc::ServerUnaryReactor* CreateKey(grpc::CallbackServerContext* context, const v1::CreateKeyRequest* request,
-                                      v1::CreateKeyResponse* response) override;
-  grpc::ServerUnaryReactor* GetKey(grpc::CallbackServerContext* context, const v1::GetKeyRequest* request,
-                                   v1::Key* response) override;
-  grpc::ServerUnaryReactor* ListKeys(grpc::CallbackServerContext* context, const v1::ListKeysRequest* request,
-                                     v1::ListKeysResponse* response) override;
-  grpc::ServerUnaryReactor* UpdateKey(grpc::CallbackServerContext* context, const v1::UpdateKeyRequest* request,
-                                      v1::Key* response) override;
-  grpc::ServerUnaryReactor* DeleteKey(grpc::CallbackServerContext* context, const v1::DeleteKeyRequest* request,
-                                      v1::Key* response) override;
-  grpc::ServerUnaryReactor* ListRoles(grpc::CallbackServerContext* context, const v1::ListRolesRequest* request,
-                                      v1::ListRolesResponse* response) override;
-  grpc::ServerUnaryReactor* CreateOrganization(grpc::CallbackServerContext* context,
-                                               const v1::CreateOrganizationRequest* request,
-                                               v1::Organization* response) override;
-  grpc::ServerUnaryReactor* GetOrganization(grpc::CallbackServerContext* context,
-                                            const v1::GetOrganizationRequest* request,
-                                            v1::Organization* response) override;
-  grpc::ServerUnaryReactor* ListOrganizations(grpc::CallbackServerContext* context,
-                                              const v1::ListOrganizationsRequest* request,
-                                              v1::ListOrganizationsResponse* response) override;
+  // What a transport serves; as long as the service lives.
+  const MethodTable& methods() const { return methods_; }
 
  private:
-  using Handler = std::function<absl::Status(const Call&)>;
-  // Authenticates, then runs `job` on one of `workers`; it completes the call.
-  void Start(const std::shared_ptr<Call>& call, base::WorkerPool& workers,
-             std::function<void(const std::shared_ptr<Call>&)> job);
-  // The same, and answers with the status of `handler`.
-  grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, const Method& method, base::WorkerPool& workers,
-                                Handler handler);
-  grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, const Method& method, Handler handler) {
-    return Run(context, method, dependencies_.workers, std::move(handler));
-  }
+  using DeleteCall = CallOf<v1::DeleteKeyRequest, v1::Key>;
 
-  void Delete(const std::shared_ptr<Call>& call, const v1::DeleteKeyRequest& request, v1::Key* response);
-  absl::Status Create(const Call& call, const v1::CreateKeyRequest& request, v1::CreateKeyResponse* response);
-  absl::Status List(const Call& call, const v1::ListKeysRequest& request, v1::ListKeysResponse* response);
-  absl::Status List(const Call& call, const v1::ListRolesRequest& request, v1::ListRolesResponse* response);
-  absl::Status List(const Call& call, const v1::ListOrganizationsRequest& request,
-                    v1::ListOrganizationsResponse* response);
+  // A handler that answers when it returns, on one of `workers`.
+  template <typename Request, typename Response>
+  void Add(const Method& method, base::WorkerPool& workers,
+           absl::Status (KeyAdminService::*handler)(const Call&, const Request&, Response&));
+
+  absl::Status CreateKey(const Call& call, const v1::CreateKeyRequest& request, v1::CreateKeyResponse& response);
+  absl::Status GetKey(const Call& call, const v1::GetKeyRequest& request, v1::Key& response);
+  absl::Status ListKeys(const Call& call, const v1::ListKeysRequest& request, v1::ListKeysResponse& response);
+  absl::Status UpdateKey(const Call& call, const v1::UpdateKeyRequest& request, v1::Key& response);
+  void DeleteKey(const std::shared_ptr<DeleteCall>& call);
+  absl::Status ListRoles(const Call& call, const v1::ListRolesRequest& request, v1::ListRolesResponse& response);
+  absl::Status CreateOrganization(const Call& call, const v1::CreateOrganizationRequest& request,
+                                  v1::Organization& response);
+  absl::Status GetOrganization(const Call& call, const v1::GetOrganizationRequest& request, v1::Organization& response);
+  absl::Status ListOrganizations(const Call& call, const v1::ListOrganizationsRequest& request,
+                                 v1::ListOrganizationsResponse& response);
 
   const Dependencies dependencies_;
+  const CallDependencies calls_;
+  MethodTable methods_;
 };
 
 }  // namespace latchkey::rpc

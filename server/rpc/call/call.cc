@@ -1,47 +1,80 @@
 #include "server/rpc/call/call.h"
 
-#include <utility>
-
 #include "server/base/errors.h"
 #include "server/base/log.h"
 #include "server/rpc/call/status_conversion.h"
 
 namespace latchkey::rpc {
+namespace {
 
-Call::Call(grpc::CallbackServerContext& context, const Method& method, keys::KeyVerifier& verifier,
-           SecurityLog& security_log, absl::Duration default_deadline)
-    : context_(context),
-      reactor_(context.DefaultReactor()),
-      caller_(context, method, verifier, security_log),
-      deadline_(context.deadline()) {
-  if (deadline_ == std::chrono::system_clock::time_point::max()) {
-    deadline_ = std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::system_clock::duration>(
-                                                       absl::ToChronoNanoseconds(default_deadline));
-  }
-}
+constexpr absl::Duration kBusyRetryAfter = absl::Milliseconds(250);
+
+}  // namespace
+
+const std::array<Call::Step, 4> Call::kStepsBeforeTheWork = {
+    &Call::Authenticate,
+    &Call::TakeAPlaceInTheQueue,
+    &Call::CheckStillWanted,
+    &Call::StartWork,
+};
+
+Call::Call(std::unique_ptr<UnaryCall> transport, const Method& method, const CallDependencies& dependencies,
+           base::WorkerPool* workers, absl::Duration default_deadline)
+    : transport_(std::move(transport)),
+      dependencies_(dependencies),
+      workers_(workers),
+      default_deadline_(default_deadline),
+      caller_(*transport_, method, dependencies.authenticator) {}
 
 Call::~Call() {
-  // A job that was dropped must not leave its caller waiting.
   if (!completed_) Complete(errors::ShuttingDown());
 }
 
-absl::Duration Call::TimeLeft() const { return absl::FromChrono(deadline_ - std::chrono::system_clock::now()); }
+void Call::Run() {
+  while (next_step_ < kStepsBeforeTheWork.size()) {
+    const StepResult result = (this->*kStepsBeforeTheWork[next_step_++])();
+    if (!result.has_value()) return;
+    if (!result->ok()) {
+      Complete(*result);
+      return;
+    }
+  }
+}
 
-absl::Status Call::StillWanted() const {
-  if (context_.IsCancelled()) return absl::CancelledError("cancelled");
+void Call::Resume(const absl::Status& status) {
+  if (status.ok()) {
+    Run();
+  } else {
+    Complete(status);
+  }
+}
+
+Call::StepResult Call::Authenticate() {
+  if (StepResult known = caller_.FromMemory()) return known;
+  caller_.Prove(TimeLeft(), [self = shared_from_this()](const absl::Status& known) { self->Resume(known); });
+  return std::nullopt;
+}
+
+Call::StepResult Call::TakeAPlaceInTheQueue() {
+  if (workers_ == nullptr) return absl::OkStatus();
+  std::function<void()> job = [self = shared_from_this()] { self->Resume(absl::OkStatus()); };
+  if (!workers_->TryRun(job)) return errors::WorkersBusy(kBusyRetryAfter);
+  return std::nullopt;
+}
+
+Call::StepResult Call::CheckStillWanted() {
+  if (workers_ == nullptr) return absl::OkStatus();  // It has not waited.
+  if (transport_->IsCancelled()) return absl::CancelledError("cancelled");
   if (TimeLeft() <= absl::ZeroDuration()) return errors::DeadlineExceeded();
   return absl::OkStatus();
 }
 
-void Call::Authenticate(const std::shared_ptr<Call>& call, std::function<void()> then) {
-  call->caller_.Judge(call->TimeLeft(), nullptr, [call, then = std::move(then)](const absl::Status& status) {
-    if (status.ok()) {
-      then();
-    } else {
-      call->Complete(status);
-    }
-  });
+Call::StepResult Call::StartWork() {
+  Work();
+  return std::nullopt;
 }
+
+absl::Duration Call::TimeLeft() const { return transport_->TimeLeft().value_or(default_deadline_ - caller_.Elapsed()); }
 
 void Call::Complete(const absl::Status& status) {
   if (std::exchange(completed_, true)) {
@@ -49,7 +82,8 @@ void Call::Complete(const absl::Status& status) {
     return;
   }
   caller_.Log(status);
-  reactor_->Finish(GrpcStatusOf(status, id()));
+  if (dependencies_.observer) dependencies_.observer(method(), status, caller_.Elapsed());
+  transport_->Finish(RpcStatusOf(status, id()), status.ok() ? SerializedResponse() : std::string());
 }
 
 }  // namespace latchkey::rpc

@@ -1,62 +1,110 @@
 #pragma once
 
-#include <grpcpp/server_context.h>
-#include <grpcpp/support/server_callback.h>
-
+#include <array>
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "server/keys/verify/key_verifier.h"
+#include "server/base/worker_pool.h"
 #include "server/model/principal.h"
+#include "server/rpc/call/authenticator.h"
 #include "server/rpc/call/caller.h"
-#include "server/rpc/call/security_log.h"
+#include "server/rpc/transport/transport.h"
 
 namespace latchkey::rpc {
 
 // The deadline of a call whose caller set none.
 inline constexpr absl::Duration kDefaultDeadline = absl::Seconds(2);
 
-// One call of one unary RPC, and all that every one does: who is calling, deadline, the answer's status on the wire,
-// the line in the log. The order of use: Authenticate, the work, Complete. Request and response live until Complete,
-// not longer. Not thread-safe: one thread at a time.
-class Call {
+// What the calls of a door share; all outlive them.
+struct CallDependencies {
+  const Authenticator& authenticator;
+  // Hook for metrics: told of each call's end, on whatever thread it ends. Empty = nobody is.
+  std::function<void(const Method& method, const absl::Status& status, absl::Duration took)> observer;
+};
+
+// One call of one unary RPC, as a list of steps: those before the work, the work, those after it. A step that has to
+// wait gives its thread back and goes on later. Its id, peer and start are known from the beginning. Not thread-safe:
+// one thread at a time.
+class Call : public std::enable_shared_from_this<Call> {
  public:
-  // `default_deadline`: of a call whose caller set none.
-  Call(grpc::CallbackServerContext& context, const Method& method, keys::KeyVerifier& verifier,
-       SecurityLog& security_log, absl::Duration default_deadline = kDefaultDeadline);
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
-  ~Call();
+  // Answers with SHUTTING_DOWN if nobody has: a job that was dropped must not leave its caller waiting.
+  virtual ~Call();
 
-  grpc::ServerUnaryReactor* reactor() const { return reactor_; }
+  // Goes through the steps. Once.
+  void Run();
+
+  // --- For the work ---
   const std::string& id() const { return caller_.id(); }
   const Method& method() const { return caller_.method(); }
   const std::string& address() const { return caller_.address(); }
-  // Set by Authenticate.
   const keys::Principal& caller() const { return caller_.principal(); }
-
   // Until the caller's deadline, or the server's own where it set none. Negative if it has passed.
   absl::Duration TimeLeft() const;
-  // CANCELLED or DEADLINE_EXCEEDED if nobody waits for the answer any more.
-  absl::Status StillWanted() const;
-
-  // Never blocks. Runs `then`, here or on another thread, once the caller is known and holds the method's permission;
-  // completes the call itself if it does not come to that.
-  static void Authenticate(const std::shared_ptr<Call>& call, std::function<void()> then);
-
-  // Answers. Exactly once; afterwards context, request and response are gone.
+  // Answers. Exactly once, from any thread; afterwards the call must not be used.
   void Complete(const absl::Status& status);
 
+ protected:
+  // `workers`: where the work runs, because it may block; nullptr = on the transport's thread. `default_deadline`: of a
+  // call whose caller set none.
+  Call(std::unique_ptr<UnaryCall> transport, const Method& method, const CallDependencies& dependencies,
+       base::WorkerPool* workers, absl::Duration default_deadline);
+
+  // Begins the work, which calls Complete.
+  virtual void Work() = 0;
+  // What is sent with OK.
+  virtual std::string SerializedResponse() const = 0;
+
  private:
-  grpc::CallbackServerContext& context_;
-  grpc::ServerUnaryReactor* const reactor_;
+  // What a step comes to: OK = on to the next; another status ends the call; nullopt = it calls Resume itself, once.
+  using StepResult = std::optional<absl::Status>;
+  using Step = StepResult (Call::*)();
+  static const std::array<Step, 4> kStepsBeforeTheWork;
+
+  StepResult Authenticate();
+  StepResult TakeAPlaceInTheQueue();
+  StepResult CheckStillWanted();
+  StepResult StartWork();
+  // The end of a step.
+  void Resume(const absl::Status& status);
+
+  const std::unique_ptr<UnaryCall> transport_;
+  const CallDependencies& dependencies_;
+  base::WorkerPool* const workers_;
+  const absl::Duration default_deadline_;
   Caller caller_;
-  std::chrono::system_clock::time_point deadline_;
+  size_t next_step_ = 0;
   bool completed_ = false;
+};
+
+// A call with its messages, which live as long as the call.
+template <typename Request, typename Response>
+class CallOf final : public Call {
+ public:
+  // Runs on the call's thread, and has it answered, once. Outlives the calls.
+  using Handler = std::function<void(const std::shared_ptr<CallOf>&)>;
+
+  CallOf(std::unique_ptr<UnaryCall> transport, const Method& method, const CallDependencies& dependencies,
+         base::WorkerPool* workers, absl::Duration default_deadline, Request read, const Handler& handler)
+      : Call(std::move(transport), method, dependencies, workers, default_deadline),
+        request(std::move(read)),
+        handler_(handler) {}
+
+  const Request request;
+  Response response;
+
+ private:
+  void Work() override { handler_(std::static_pointer_cast<CallOf>(shared_from_this())); }
+  std::string SerializedResponse() const override { return response.SerializeAsString(); }
+
+  const Handler& handler_;
 };
 
 }  // namespace latchkey::rpc

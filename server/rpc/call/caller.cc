@@ -8,8 +8,8 @@
 #include "client/core/base62.h"
 #include "client/core/key_format.h"
 #include "client/core/permissions.h"
+#include "server/base/errors.h"
 #include "server/base/log.h"
-#include "server/rpc/call/authenticate.h"
 #include "server/rpc/call/status_conversion.h"
 
 namespace latchkey::rpc {
@@ -27,39 +27,21 @@ std::string HintOf(std::string_view key_string) {
 
 }  // namespace
 
-Caller::Caller(const grpc::CallbackServerContext& context, const Method& method, keys::KeyVerifier& verifier,
-               SecurityLog& security_log)
-    : context_(context),
+Caller::Caller(const CallContext& call, const Method& method, const Authenticator& authenticator)
+    : call_(call),
       method_(method),
-      verifier_(verifier),
-      security_log_(security_log),
+      authenticator_(authenticator),
       id_(NewCallId()),
-      peer_(context.peer()),
-      address_(AddressOf(peer_)),
       started_at_(std::chrono::steady_clock::now()) {}
 
 std::optional<absl::Status> Caller::FromMemory(bool counted) {
-  const absl::StatusOr<std::string_view> bearer = BearerOf(context_.client_metadata());
-  if (!bearer.ok()) return bearer.status();
-  const std::optional<absl::StatusOr<keys::Verdict>> verdict =
-      base::Guarded([&]() -> std::optional<absl::StatusOr<keys::Verdict>> {
-        return verifier_.VerifyFromMemory({.key_string = *bearer,
-                                           .required_permissions = nullptr,
-                                           .client_ip = address_,
-                                           .asker_organization = "",
-                                           .counted = counted});
-      });
+  const std::optional<absl::StatusOr<keys::Verdict>> verdict = authenticator_.FromMemory(call_, counted);
   if (!verdict.has_value()) return std::nullopt;
-  return Settle(*verdict);
+  return AdmitIfAllowed(*verdict);
 }
 
 void Caller::Prove(absl::Duration time_left, std::function<void(absl::Status)> done) {
-  const absl::StatusOr<std::string_view> bearer = BearerOf(context_.client_metadata());
-  if (!bearer.ok()) {
-    done(bearer.status());
-    return;
-  }
-  verifier_.Prove(*bearer, time_left, address_, [this, done = std::move(done)](const absl::Status& proven) {
+  authenticator_.Prove(call_, time_left, [this, done = std::move(done)](const absl::Status& proven) {
     if (!proven.ok()) {
       done(proven);
       return;
@@ -69,8 +51,8 @@ void Caller::Prove(absl::Duration time_left, std::function<void(absl::Status)> d
   });
 }
 
-absl::Status Caller::Settle(const absl::StatusOr<keys::Verdict>& verdict) {
-  absl::StatusOr<keys::Principal> principal = PrincipalOf(verdict, peer_);
+absl::Status Caller::AdmitIfAllowed(const absl::StatusOr<keys::Verdict>& verdict) {
+  absl::StatusOr<keys::Principal> principal = PrincipalOf(verdict, call_.peer().name);
   if (!principal.ok()) {
     if (verdict.ok()) denied_because_ = std::string(core::DecisionName(verdict->decision));
     return principal.status();
@@ -85,20 +67,19 @@ void Caller::Log(const absl::Status& status) const {
   const bool hidden = IsHidden(status);
   const log::Level level = hidden ? log::Level::kWarning : method_.mutation ? log::Level::kInfo : log::Level::kDebug;
   if (!denied && !log::Enabled(level)) return;
-  const absl::Duration took = absl::FromChrono(std::chrono::steady_clock::now() - started_at_);
   log::Fields fields = {{"rpc", method_.name},
                         {"request_id", id_},
-                        {"peer", peer_},
+                        {"peer", call_.peer().name},
                         {"code", absl::StatusCodeToString(status.code())},
-                        {"ms", absl::ToDoubleMilliseconds(took)}};
+                        {"ms", absl::ToDoubleMilliseconds(Elapsed())}};
   if (!principal_.kid.empty()) fields.emplace_back("caller", principal_.name());
   if (const std::string reason = errors::ReasonOf(status); !reason.empty()) fields.emplace_back("reason", reason);
   if (hidden) fields.emplace_back("error", std::string(status.message()));
   if (denied) {
     if (!denied_because_.empty()) fields.emplace_back("because", denied_because_);
-    const absl::StatusOr<std::string_view> bearer = BearerOf(context_.client_metadata());
+    const absl::StatusOr<std::string_view> bearer = BearerOf(call_.Metadata("authorization"));
     if (bearer.ok()) fields.emplace_back("key_hint", HintOf(*bearer));
-    security_log_.Denied(std::move(fields));
+    authenticator_.security_log().Denied(std::move(fields));
     return;
   }
   log::Write(level, "call", fields);

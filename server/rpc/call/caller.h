@@ -1,7 +1,5 @@
 #pragma once
 
-#include <grpcpp/server_context.h>
-
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -11,10 +9,9 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "server/base/guarded.h"
-#include "server/keys/verify/key_verifier.h"
 #include "server/model/principal.h"
-#include "server/rpc/call/security_log.h"
+#include "server/rpc/call/authenticator.h"
+#include "server/rpc/transport/transport.h"
 
 namespace latchkey::rpc {
 
@@ -29,8 +26,7 @@ struct Method {
 // the logs. Not thread-safe: one thread at a time. Must not outlive the call.
 class Caller {
  public:
-  Caller(const grpc::CallbackServerContext& context, const Method& method, keys::KeyVerifier& verifier,
-         SecurityLog& security_log);
+  Caller(const CallContext& call, const Method& method, const Authenticator& authenticator);
   Caller(const Caller&) = delete;
   Caller& operator=(const Caller&) = delete;
 
@@ -38,9 +34,11 @@ class Caller {
   const std::string& id() const { return id_; }
   const Method& method() const { return method_; }
   // The address that the call comes from, without its port; "" if it has no address.
-  const std::string& address() const { return address_; }
+  const std::string& address() const { return call_.peer().address; }
   // Set by the two below.
   const keys::Principal& principal() const { return principal_; }
+  // Since the call began.
+  absl::Duration Elapsed() const { return absl::FromChrono(std::chrono::steady_clock::now() - started_at_); }
 
   // From memory as it is now: never blocks, and may be asked as often as wished. OK = the caller is known and holds the
   // method's permission; UNAUTHENTICATED or PERMISSION_DENIED = it is no (longer a) good caller; anything else = could
@@ -57,7 +55,7 @@ class Caller {
       then(*known);
     } else {
       Prove(time_left,
-            [alive = std::move(alive), then = std::move(then)](const absl::Status& status) { then(status); });
+            [alive = std::move(alive), then = std::move(then)](const absl::Status& status) mutable { then(status); });
     }
   }
   // True for a status of those above that means a bad caller, not an outage.
@@ -69,15 +67,12 @@ class Caller {
   void Log(const absl::Status& status) const;
 
  private:
-  absl::Status Settle(const absl::StatusOr<keys::Verdict>& verdict);
+  absl::Status AdmitIfAllowed(const absl::StatusOr<keys::Verdict>& verdict);
 
-  const grpc::CallbackServerContext& context_;
+  const CallContext& call_;
   const Method& method_;
-  keys::KeyVerifier& verifier_;
-  SecurityLog& security_log_;
+  const Authenticator& authenticator_;
   const std::string id_;
-  const std::string peer_;
-  const std::string address_;
   const std::chrono::steady_clock::time_point started_at_;
   keys::Principal principal_;
   std::string denied_because_;  // For the security log only.

@@ -32,6 +32,7 @@ bool IsHidden(const absl::Status& status) {
 }
 
 google::rpc::Status RpcStatusOf(const absl::Status& status, const std::string& request_id) {
+  if (status.ok()) return {};
   const bool internal = IsHidden(status);
   const bool cancelled = status.code() == absl::StatusCode::kCancelled;
   const errors::Detail detail = errors::DetailOf(status).value_or(errors::Detail{});
@@ -66,13 +67,6 @@ google::rpc::Status RpcStatusOf(const absl::Status& status, const std::string& r
     out.add_details()->PackFrom(retry);
   }
   return out;
-}
-
-grpc::Status GrpcStatusOf(const absl::Status& status, const std::string& request_id) {
-  if (status.ok()) return grpc::Status::OK;
-  const google::rpc::Status rpc_status = RpcStatusOf(status, request_id);
-  return grpc::Status(static_cast<grpc::StatusCode>(rpc_status.code()), rpc_status.message(),
-                      rpc_status.SerializeAsString());
 }
 
 }  // namespace latchkey::rpc

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <grpcpp/support/status.h>
-
 #include <string>
 
 #include "absl/status/status.h"
@@ -15,11 +13,8 @@ inline constexpr char kErrorDomain[] = "latchkey.dev";
 // The wire form of an error of the catalogue (server/base/errors.h): ErrorInfo always (metadata also holds
 // "request_id"), BadRequest for a field's fault, RetryInfo where waiting helps. The text of INTERNAL, and of any status
 // that is not from the catalogue, stays here: callers see "internal error" and the request id. Texts are cut at 512
-// bytes, so that they fit in the metadata, and redacted. `status` is not OK.
+// bytes, so that they fit in the metadata, and redacted. OK stays OK.
 google::rpc::Status RpcStatusOf(const absl::Status& status, const std::string& request_id);
-
-// The same for a whole RPC, with google.rpc.Status in grpc-status-details-bin. OK stays OK.
-grpc::Status GrpcStatusOf(const absl::Status& status, const std::string& request_id);
 
 // True if the caller must not see the status's text.
 bool IsHidden(const absl::Status& status);

@@ -9,6 +9,7 @@
 #include "server/base/log.h"
 #include "server/model/built_in_roles.h"
 #include "server/rpc/call/status_conversion.h"
+#include "server/rpc/call/unary_method.h"
 #include "server/rpc/verify/verdicts.h"
 #include "server/rpc/verify/verify_requests.h"
 
@@ -21,16 +22,15 @@ constexpr Method kReportUsage = {"latchkey.v1.KeyVerify/ReportUsage", keys::kVer
 
 // Where the results of a batch come together.
 struct Batch {
-  Batch(std::shared_ptr<Call> of, v1::BatchVerifyResponse* into, int count)
-      : call(std::move(of)), response(into), open(count) {}
+  Batch(std::shared_ptr<CallOf<v1::BatchVerifyRequest, v1::BatchVerifyResponse>> of, int count)
+      : call(std::move(of)), open(count) {}
 
-  const std::shared_ptr<Call> call;
-  v1::BatchVerifyResponse* const response;
+  const std::shared_ptr<CallOf<v1::BatchVerifyRequest, v1::BatchVerifyResponse>> call;
   std::atomic<int> open;
 };
 
-void Settle(Batch& batch, int index, const keys::AsyncVerifier::Answer& answer) {
-  v1::VerifyResult* const result = batch.response->mutable_results(index);
+void AnswerItem(Batch& batch, int index, const keys::AsyncVerifier::Answer& answer) {
+  v1::VerifyResult* const result = batch.call->response.mutable_results(index);
   if (answer.ok()) {
     ToProto(*answer, result->mutable_response());
   } else {
@@ -53,44 +53,44 @@ bool HasVersion(const keys::IndexedKey& key, int32_t version) {
 
 }  // namespace
 
-KeyVerifyService::KeyVerifyService(const Dependencies& parts)
-    : dependencies_(parts),
-      async_verifier_(parts.verifier, parts.follower, parts.waiting, parts.clock),
-      verify_streams_({.verifier = parts.verifier,
-                       .async_verifier = async_verifier_,
-                       .clock = parts.clock,
-                       .security_log = parts.security_log},
-                      parts.streams),
-      watch_streams_({.verifier = parts.verifier,
-                      .hub = parts.hub,
-                      .index = parts.index,
-                      .follower = parts.follower,
-                      .clock = parts.clock,
-                      .security_log = parts.security_log},
-                     parts.streams) {}
-
-KeyVerifyService::CallPointer KeyVerifyService::NewCall(grpc::CallbackServerContext* context,
-                                                        const Method& method) const {
-  return std::make_shared<Call>(*context, method, dependencies_.verifier, dependencies_.security_log);
+KeyVerifyService::KeyVerifyService(const Dependencies& dependencies)
+    : dependencies_(dependencies),
+      calls_{.authenticator = dependencies.authenticator, .observer = {}},
+      async_verifier_(dependencies.verifier, dependencies.follower, dependencies.waiting, dependencies.clock),
+      verify_streams_(
+          {.authenticator = dependencies.authenticator, .async_verifier = async_verifier_, .clock = dependencies.clock},
+          dependencies.streams),
+      watch_streams_({.authenticator = dependencies.authenticator,
+                      .hub = dependencies.hub,
+                      .index = dependencies.index,
+                      .follower = dependencies.follower,
+                      .clock = dependencies.clock},
+                     dependencies.streams),
+      methods_("latchkey.v1.KeyVerify") {
+  methods_.AddUnary("Verify",
+                    UnaryMethod<v1::VerifyRequest, v1::VerifyResponse>{
+                        .method = kVerify, .handler = [this](const auto& call) { Verify(call); }}
+                        .Start(calls_));
+  methods_.AddUnary("BatchVerify",
+                    UnaryMethod<v1::BatchVerifyRequest, v1::BatchVerifyResponse>{
+                        .method = kBatchVerify, .handler = [this](const auto& call) { BatchVerify(call); }}
+                        .Start(calls_));
+  methods_.AddUnary("ReportUsage",
+                    UnaryMethod<v1::ReportUsageRequest, v1::ReportUsageResponse>{
+                        .method = kReportUsage, .handler = [this](const auto& call) { ReportUsage(call); }}
+                        .Start(calls_));
+  methods_.AddStream("StreamVerify", [this](StreamCall& call) { return verify_streams_.Open(call); });
+  methods_.AddStream("Watch", [this](StreamCall& call) { return watch_streams_.Open(call); });
 }
 
-grpc::ServerUnaryReactor* KeyVerifyService::Verify(grpc::CallbackServerContext* context,
-                                                   const v1::VerifyRequest* request, v1::VerifyResponse* response) {
-  const CallPointer call = NewCall(context, kVerify);
-  grpc::ServerUnaryReactor* const reactor = call->reactor();
-  Call::Authenticate(call, [=, this] { JudgeOne(call, *request, response); });
-  return reactor;
-}
-
-void KeyVerifyService::JudgeOne(const CallPointer& call, const v1::VerifyRequest& request,
-                                v1::VerifyResponse* response) {
+void KeyVerifyService::Verify(const std::shared_ptr<VerifyCall>& call) {
   keys::VerifyQuery query;
-  if (absl::Status wrong = ReadVerifyQuery(request, -1, query); !wrong.ok()) {
+  if (absl::Status wrong = ReadVerifyQuery(call->request, -1, query); !wrong.ok()) {
     call->Complete(wrong);
     return;
   }
-  const auto done = [call, response](const keys::AsyncVerifier::Answer& answer) {
-    if (answer.ok()) ToProto(*answer, response);
+  const auto done = [call](const keys::AsyncVerifier::Answer& answer) {
+    if (answer.ok()) ToProto(*answer, &call->response);
     call->Complete(answer.status());
   };
   if (const std::optional<keys::AsyncVerifier::Answer> answer =
@@ -103,36 +103,26 @@ void KeyVerifyService::JudgeOne(const CallPointer& call, const v1::VerifyRequest
   async_verifier_.VerifyAsync(std::move(open), call->caller().organization, call->address(), call->TimeLeft());
 }
 
-grpc::ServerUnaryReactor* KeyVerifyService::BatchVerify(grpc::CallbackServerContext* context,
-                                                        const v1::BatchVerifyRequest* request,
-                                                        v1::BatchVerifyResponse* response) {
-  const CallPointer call = NewCall(context, kBatchVerify);
-  grpc::ServerUnaryReactor* const reactor = call->reactor();
-  Call::Authenticate(call, [=, this] { JudgeBatch(call, *request, response); });
-  return reactor;
-}
-
-void KeyVerifyService::JudgeBatch(const CallPointer& call, const v1::BatchVerifyRequest& request,
-                                  v1::BatchVerifyResponse* response) {
-  if (absl::Status wrong = CheckBatch(request); !wrong.ok()) {
+void KeyVerifyService::BatchVerify(const std::shared_ptr<BatchCall>& call) {
+  if (absl::Status wrong = CheckBatch(call->request); !wrong.ok()) {
     call->Complete(wrong);
     return;
   }
-  const int count = request.requests_size();
-  for (int i = 0; i < count; ++i) response->add_results();
-  // One more than there are, so that nothing ends the request's life while it is still read here.
-  const auto batch = std::make_shared<Batch>(call, response, count + 1);
+  const int count = call->request.requests_size();
+  for (int i = 0; i < count; ++i) call->response.add_results();
+  // One more than there are, so that the call is not answered while its items are still read here.
+  const auto batch = std::make_shared<Batch>(call, count + 1);
   std::vector<keys::AsyncVerifier::PendingItem> open;
   for (int i = 0; i < count; ++i) {
     keys::VerifyQuery query;
-    if (absl::Status wrong = ReadVerifyQuery(request.requests(i), i, query); !wrong.ok()) {
-      Settle(*batch, i, wrong);
+    if (absl::Status wrong = ReadVerifyQuery(call->request.requests(i), i, query); !wrong.ok()) {
+      AnswerItem(*batch, i, wrong);
     } else if (const std::optional<keys::AsyncVerifier::Answer> answer =
                    async_verifier_.FromMemory(query, call->caller().organization)) {
-      Settle(*batch, i, *answer);
+      AnswerItem(*batch, i, *answer);
     } else {
       open.push_back(
-          {std::move(query), [batch, i](const keys::AsyncVerifier::Answer& found) { Settle(*batch, i, found); }});
+          {std::move(query), [batch, i](const keys::AsyncVerifier::Answer& found) { AnswerItem(*batch, i, found); }});
     }
   }
   if (!open.empty()) {
@@ -141,28 +131,11 @@ void KeyVerifyService::JudgeBatch(const CallPointer& call, const v1::BatchVerify
   if (batch->open.fetch_sub(1) == 1) call->Complete(absl::OkStatus());
 }
 
-VerifyStreams::Reactor* KeyVerifyService::StreamVerify(grpc::CallbackServerContext* context) {
-  return verify_streams_.Open(*context);
-}
-
-WatchStreams::Reactor* KeyVerifyService::Watch(grpc::CallbackServerContext* context) {
-  return watch_streams_.Open(*context);
-}
-
-grpc::ServerUnaryReactor* KeyVerifyService::ReportUsage(grpc::CallbackServerContext* context,
-                                                        const v1::ReportUsageRequest* request,
-                                                        v1::ReportUsageResponse* /*response*/) {
-  const CallPointer call = NewCall(context, kReportUsage);
-  grpc::ServerUnaryReactor* const reactor = call->reactor();
-  Call::Authenticate(call, [=, this] { Report(call, *request); });
-  return reactor;
-}
-
-void KeyVerifyService::Report(const CallPointer& call, const v1::ReportUsageRequest& request) {
+void KeyVerifyService::ReportUsage(const std::shared_ptr<ReportCall>& call) {
   absl::StatusOr<storage::UseReport> report = absl::CancelledError("");
   {
     const keys::KeyIndex::Pin pin(dependencies_.index);
-    report = UseReportOf(request, pin.snapshot().DatabaseTimeAt(dependencies_.clock.BootNow()));
+    report = UseReportOf(call->request, pin.snapshot().DatabaseTimeAt(dependencies_.clock.BootNow()));
     if (report.ok()) {
       // Silently, as one that does not exist: whose key it is, is nobody else's business. A version that was made up
       // would be rows of its own.

@@ -98,6 +98,12 @@ TEST_F(WireAnswersTest, UnaryCallWithoutAMessageIsNotAnsweredOk) {
   EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::UNIMPLEMENTED) << answer.status.error_message();
 }
 
+TEST_F(WireAnswersTest, EmptyMessageIsAMessage) {
+  const Answer answer = Call(operator_key_, "/latchkey.v1.KeyAdmin/ListOrganizations", {""});
+  EXPECT_THAT(answer.status, Succeeds());
+  EXPECT_EQ(answer.messages, 1u);
+}
+
 TEST_F(WireAnswersTest, SecondMessageOfAUnaryCallIsNotRead) {
   v1::VerifyRequest request;
   request.set_key("x");

@@ -1,24 +1,18 @@
-#include "server/rpc/call/authenticate.h"
+#include "server/rpc/call/authenticator.h"
 
 #include <gtest/gtest.h>
 
-#include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "server/base/errors.h"
-#include "server/rpc/serving_state.h"
 
 namespace latchkey::rpc {
 namespace {
 
 // The bearer that headers of these values show.
 absl::StatusOr<std::string> BearerIn(const std::vector<std::string>& values) {
-  std::multimap<grpc::string_ref, grpc::string_ref> metadata;
-  metadata.emplace("user-agent", "test");
-  for (const std::string& value : values) metadata.emplace("authorization", grpc::string_ref(value));
-  const absl::StatusOr<std::string_view> bearer = BearerOf(metadata);
+  const absl::StatusOr<std::string_view> bearer = BearerOf({values.begin(), values.end()});
   if (!bearer.ok()) return bearer.status();
   return std::string(*bearer);
 }
@@ -83,71 +77,10 @@ TEST(Principal, OutageNeverLooksLikeABadKey) {
   }
 }
 
-TEST(Peer, AddressIsWithoutPortBracketsAndZone) {
-  EXPECT_EQ(AddressOf("ipv4:10.1.2.3:5000"), "10.1.2.3");
-  EXPECT_EQ(AddressOf("ipv6:[2001:db8::1]:5000"), "2001:db8::1");
-  EXPECT_EQ(AddressOf("ipv6:%5B2001:db8::1%5D:5000"), "2001:db8::1");
-  EXPECT_EQ(AddressOf("ipv6:%5bfe80::1%25eth0%5d:5000"), "fe80::1");
-  EXPECT_EQ(AddressOf("ipv6:[::ffff:10.0.0.1]:1"), "::ffff:10.0.0.1");
-}
-
-TEST(Peer, WithoutAnAddressThereIsNone) {
-  for (const char* const peer : {"unix:", "unix:/run/latchkey.sock", "", "ipv6:", "ipv6:]", "vsock:1:2"}) {
-    EXPECT_EQ(AddressOf(peer), "") << peer;
-  }
-}
-
 TEST(Principal, AllowedVerdictWithoutAnIdentityIsNobody) {
   keys::Verdict verdict = VerdictOf(core::Decision::kAllowed);
   verdict.identity.reset();
   ExpectUnauthenticated(PrincipalOf(verdict, "p").status(), "CREDENTIALS_INVALID");
-}
-
-class CountingListener final : public ServingListener {
- public:
-  void OnServingChange() override { ++changes; }
-  int changes = 0;
-};
-
-TEST(ServingState, EachServiceFollowsItsOwnPart) {
-  using Status = ServingState::Status;
-  ServingState state;
-  EXPECT_EQ(state.StatusOf(""), Status::kNotServing);
-  state.SetVerify(true);
-  EXPECT_EQ(state.StatusOf(""), Status::kServing);
-  EXPECT_EQ(state.StatusOf("latchkey.v1.KeyVerify"), Status::kServing);
-  EXPECT_EQ(state.StatusOf("latchkey.v1.KeyAdmin"), Status::kNotServing);
-  state.SetVerify(false);
-  state.SetAdmin(true);
-  EXPECT_EQ(state.StatusOf(""), Status::kNotServing);
-  EXPECT_EQ(state.StatusOf("latchkey.v1.KeyAdmin"), Status::kServing);
-  EXPECT_EQ(state.StatusOf("latchkey.v1.keyadmin"), Status::kUnknownService);
-}
-
-TEST(ServingState, DrainingTakesEverythingDownForGood) {
-  ServingState state;
-  state.SetVerify(true);
-  state.SetAdmin(true);
-  state.StartDraining();
-  state.SetVerify(false);
-  state.SetVerify(true);
-  EXPECT_EQ(state.StatusOf(""), ServingState::Status::kNotServing);
-  EXPECT_EQ(state.StatusOf("latchkey.v1.KeyAdmin"), ServingState::Status::kNotServing);
-  EXPECT_EQ(state.StatusOf("other"), ServingState::Status::kUnknownService);
-}
-
-TEST(ServingState, ListenersHearOfChangesUntilTheyAreGone) {
-  ServingState state;
-  auto listener = std::make_shared<CountingListener>();
-  state.Subscribe(listener);
-  state.SetVerify(true);
-  state.SetVerify(true);
-  EXPECT_EQ(listener->changes, 1);
-  state.SetAdmin(true);
-  EXPECT_EQ(listener->changes, 2);
-  listener.reset();
-  state.SetAdmin(false);
-  EXPECT_EQ(state.StatusOf("latchkey.v1.KeyAdmin"), ServingState::Status::kNotServing);
 }
 
 }  // namespace

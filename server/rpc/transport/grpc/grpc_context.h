@@ -1,0 +1,59 @@
+#pragma once
+
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/status.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "server/rpc/transport/transport.h"
+
+namespace latchkey::rpc {
+
+// The parts of what gRPC calls a peer: "ipv4:10.0.0.1:5000", "ipv6:%5B2001:db8::1%5D:5000", "unix:...".
+Peer PeerOf(std::string name);
+
+// google.rpc.Status as gRPC sends it, itself in grpc-status-details-bin.
+grpc::Status GrpcStatusOf(const google::rpc::Status& status);
+
+std::string BytesOf(const grpc::ByteBuffer& buffer);
+grpc::ByteBuffer BufferOf(const std::string& bytes);
+
+// CallContext of one of gRPC's calls. `Call`: UnaryCall or StreamCall.
+template <typename Call>
+class GrpcContext : public Call {
+ public:
+  explicit GrpcContext(grpc::CallbackServerContext& context) : context_(context), peer_(PeerOf(context.peer())) {}
+
+  std::vector<std::string_view> Metadata(std::string_view name) const override {
+    std::vector<std::string_view> values;
+    const auto [first, last] = context_.client_metadata().equal_range(grpc::string_ref(name.data(), name.size()));
+    for (auto entry = first; entry != last; ++entry) values.emplace_back(entry->second.data(), entry->second.size());
+    return values;
+  }
+  std::optional<absl::Duration> TimeLeft() const override {
+    const auto deadline = context_.deadline();
+    if (deadline == std::chrono::system_clock::time_point::max()) return std::nullopt;
+    return absl::FromChrono(deadline - std::chrono::system_clock::now());
+  }
+  bool IsCancelled() const override { return context_.IsCancelled(); }
+  const Peer& peer() const override { return peer_; }
+  std::vector<std::string> CertificateNames() const override;
+  uint64_t connection_serial() const override;
+
+ protected:
+  grpc::CallbackServerContext& context() { return context_; }
+
+ private:
+  grpc::CallbackServerContext& context_;
+  const Peer peer_;
+};
+
+extern template class GrpcContext<UnaryCall>;
+extern template class GrpcContext<StreamCall>;
+
+}  // namespace latchkey::rpc

@@ -121,8 +121,8 @@ VerifyStreamHolder::Dependencies CachingVerifier::StreamDependencies() {
           }};
 }
 
-std::optional<LeaseCache::Hit> CachingVerifier::Lookup(std::string_view key_string, const VerifyParams& params) {
-  std::optional<LeaseCache::Hit> hit = cache_.Find(key_string, params);
+std::optional<LeaseCache::Hit> CachingVerifier::Lookup(const core::PresentedKey& key, const VerifyParams& params) {
+  std::optional<LeaseCache::Hit> hit = cache_.Find(key, params);
   if (hit.has_value()) {
     hits_.Add();
     if (usage_ != nullptr) usage_->Count(hit->identity, static_cast<Decision>(hit->decision));
@@ -132,13 +132,14 @@ std::optional<LeaseCache::Hit> CachingVerifier::Lookup(std::string_view key_stri
 
 Answer CachingVerifier::Verify(std::string_view key_string, const VerifyParams& params) {
   if (absl::Status checked = CheckParams(params); !checked.ok()) return Answer::Undecided(std::move(checked));
+  const core::PresentedKey key(key_string);
   // Before the string is parsed: what is remembered was well-formed.
-  if (std::optional<LeaseCache::Hit> hit = Lookup(key_string, params)) return ToAnswer(*std::move(hit));
-  if (std::optional<Answer> answer = AnswerOffline(key_string, params)) return *std::move(answer);
+  if (std::optional<LeaseCache::Hit> hit = Lookup(key, params)) return ToAnswer(*std::move(hit));
+  if (std::optional<Answer> answer = AnswerOffline(key, params)) return *std::move(answer);
   misses_.Add();
   Answer answer;
   absl::Notification answered;
-  pending_.Verify(key_string, params, [&answer, &answered](Answer given) {
+  pending_.Verify(key, params, [&answer, &answered](Answer given) {
     answer = std::move(given);
     answered.Notify();
   });
@@ -148,10 +149,11 @@ Answer CachingVerifier::Verify(std::string_view key_string, const VerifyParams& 
 
 void CachingVerifier::VerifyAsync(std::string_view key_string, const VerifyParams& params, Callback done) {
   if (absl::Status checked = CheckParams(params); !checked.ok()) return done(Answer::Undecided(std::move(checked)));
-  if (std::optional<LeaseCache::Hit> hit = Lookup(key_string, params)) return done(ToAnswer(*std::move(hit)));
-  if (std::optional<Answer> answer = AnswerOffline(key_string, params)) return done(*std::move(answer));
+  const core::PresentedKey key(key_string);
+  if (std::optional<LeaseCache::Hit> hit = Lookup(key, params)) return done(ToAnswer(*std::move(hit)));
+  if (std::optional<Answer> answer = AnswerOffline(key, params)) return done(*std::move(answer));
   misses_.Add();
-  pending_.Verify(key_string, params, std::move(done));
+  pending_.Verify(key, params, std::move(done));
 }
 
 bool CachingVerifier::WaitUntilConnected(absl::Duration patience) { return connection_->WaitUntilConnected(patience); }

@@ -45,7 +45,7 @@ class CachingVerifier : public Verifier {
   class GraceObserver;
 
   // What is remembered, counted as a hit and as a use.
-  std::optional<LeaseCache::Hit> Lookup(std::string_view key_string, const VerifyParams& params);
+  std::optional<LeaseCache::Hit> Lookup(const core::PresentedKey& key, const VerifyParams& params);
   PendingVerifications::Dependencies PendingDependencies();
   VerifyStreamHolder::Dependencies StreamDependencies();
 

@@ -29,8 +29,8 @@ absl::Status CheckParams(const VerifyParams& params) {
   return absl::OkStatus();
 }
 
-std::optional<Answer> AnswerOffline(std::string_view key_string, const VerifyParams& params) {
-  if (!core::ParseKeyString(key_string)) return Answer::Decided(Decision::kMalformed, {});
+std::optional<Answer> AnswerOffline(const core::PresentedKey& key, const VerifyParams& params) {
+  if (key.native() == nullptr) return Answer::Decided(Decision::kMalformed, {});
   if (params.timeout <= absl::ZeroDuration()) return Answer::Undecided(absl::DeadlineExceededError("no time was left"));
   return std::nullopt;
 }

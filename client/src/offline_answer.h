@@ -1,9 +1,9 @@
 #pragma once
 
 #include <optional>
-#include <string_view>
 
 #include "absl/status/status.h"
+#include "client/core/presented_key.h"
 #include "latchkey/verifier.h"
 
 namespace latchkey::client {
@@ -16,6 +16,6 @@ absl::Status CheckParams(const VerifyParams& params);
 
 // The answer that needs neither memory nor a server, if there is one: the string is no key string, or no time is left.
 // For params that CheckParams found right.
-std::optional<Answer> AnswerOffline(std::string_view key_string, const VerifyParams& params);
+std::optional<Answer> AnswerOffline(const core::PresentedKey& key, const VerifyParams& params);
 
 }  // namespace latchkey::client

@@ -29,12 +29,12 @@ PendingVerifications::PendingVerifications(Dependencies dependencies, absl::Dura
 
 PendingVerifications::~PendingVerifications() = default;
 
-void PendingVerifications::Verify(std::string_view key_string, const VerifyParams& params, Verifier::Callback done) {
+void PendingVerifications::Verify(const core::PresentedKey& key, const VerifyParams& params, Verifier::Callback done) {
   Waiters waiters(1);
   waiters[0].required_permissions = params.required_permissions;
   waiters[0].client_ip = std::string(params.client_ip);
   waiters[0].done = std::move(done);
-  const LeaseCache::PendingRequest request = deps_.cache.BeginRequest(key_string);
+  const LeaseCache::PendingRequest request = deps_.cache.BeginRequest(key);
   waiters[0].deadline = request.asked_at + std::min(timeout_, params.timeout);
   std::shared_ptr<Waiter::StopHook> hook;
   if (params.stop.stop_possible()) waiters[0].stop_hook = hook = std::make_shared<Waiter::StopHook>();
@@ -42,7 +42,7 @@ void PendingVerifications::Verify(std::string_view key_string, const VerifyParam
     const absl::MutexLock lock(&mutex_);
     waiters_ += hook == nullptr ? 1 : 2;  // The second: this call itself, until the hook is in its place.
   }
-  JoinOrStart(core::Secret(std::string(key_string)), request, std::move(waiters), Transport::kStreamIfAny);
+  JoinOrStart(core::Secret(std::string(key.text())), request, std::move(waiters), Transport::kStreamIfAny);
   if (hook == nullptr) return;
   // Only now is there somebody to be found. Runs at once if the stop was requested before.
   hook->emplace(params.stop, [this, digest = request.digest, which = hook.get()] { Withdraw(digest, which); });

@@ -118,8 +118,8 @@ class PendingVerifications {
   PendingVerifications(const PendingVerifications&) = delete;
   PendingVerifications& operator=(const PendingVerifications&) = delete;
 
-  // `key_string` is well-formed. `done` runs exactly once, on any thread, maybe within this call.
-  void Verify(std::string_view key_string, const VerifyParams& params, Verifier::Callback done);
+  // `key` is well-formed. `done` runs exactly once, on any thread, maybe within this call.
+  void Verify(const core::PresentedKey& key, const VerifyParams& params, Verifier::Callback done);
 
   // What a stream has got for what it was sent: exactly once. `request`: as it was when it was written.
   void OnAnswer(const std::shared_ptr<PendingVerification>& pending, const LeaseCache::PendingRequest& request,

@@ -174,13 +174,14 @@ int RunDev(const DevOptions& options) {
       {{"acme", "First owner", "owner"}, data.path + "/acme.key"},
       {{"system", "First verifier", "verifier"}, data.path + "/verifier.key"},
   };
-  const absl::Status made = MakeFirstKeys(database, *ring, options.service, keys, /*replace=*/true);
+  auto handle = std::make_unique<keys::KeyRingHandle>(*std::move(ring));
+  const absl::Status made = MakeFirstKeys(database, *handle, options.service, keys, /*replace=*/true);
   if (!made.ok() && errors::ReasonOf(made) != "ALREADY_BOOTSTRAPPED") return fail(made);
 
   ServiceOptions service_options = options.service;
   if (service_options.state_dir.empty()) service_options.state_dir = data.path + "/state";
   absl::StatusOr<std::unique_ptr<Server>> server =
-      Server::Start(service_options, *std::move(ring), database, /*migrate=*/false);
+      Server::Start(service_options, std::move(handle), database, /*migrate=*/false);
   if (!server.ok()) return fail(server.status());
   auto keeper = std::make_unique<PostgresSupervisor>(*data.postgres);
   bool announced = false;

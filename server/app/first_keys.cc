@@ -9,11 +9,11 @@
 
 namespace latchkey::app {
 
-absl::Status MakeFirstKeys(const std::string& connection_string, const keys::KeyRing& ring,
+absl::Status MakeFirstKeys(const std::string& connection_string, const keys::KeyRingHandle& ring,
                            const ServiceOptions& options, const std::vector<FirstKeyFile>& keys, bool replace) {
   const base::SystemClock clock;
   const std::unique_ptr<storage::KeyStore> store = OpenStore(connection_string, 1);
-  if (absl::Status checked = CheckKeyRing(*store, ring); !checked.ok()) return checked;
+  if (absl::Status checked = CheckKeyRing(*store, *keys::KeyRingHandle::Pin(ring)); !checked.ok()) return checked;
   keys::HashPool hashes(HashPoolOptions(options), clock);
   const keys::KeyMinter minter(ring, hashes);
   keys::Bootstrap bootstrapper(*store, minter, ServerName());

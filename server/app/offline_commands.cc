@@ -28,11 +28,12 @@ int RunMigrate(const MigrateOptions& options) {
 int RunBootstrap(const BootstrapOptions& options) {
   const absl::StatusOr<std::string> url = ReadDatabaseUrl(options.database_url_file);
   if (!url.ok()) return Fail(url.status());
-  const absl::StatusOr<keys::KeyRing> ring = LoadKeyRing(options.keyring_file);
+  absl::StatusOr<keys::KeyRing> ring = LoadKeyRing(options.keyring_file);
   if (!ring.ok()) return Fail(ring.status());
   if (absl::Status migrated = storage::Migrate(*url); !migrated.ok()) return Fail(migrated);
   const std::vector<FirstKeyFile> keys = {{{"system", "First owner", "owner"}, options.out}};
-  const absl::Status done = MakeFirstKeys(*url, *ring, ServiceOptions(), keys, /*replace=*/false);
+  const absl::Status done =
+      MakeFirstKeys(*url, keys::KeyRingHandle(*std::move(ring)), ServiceOptions(), keys, /*replace=*/false);
   if (absl::IsAlreadyExists(done) || absl::IsPermissionDenied(done)) {
     return Report({kExitCantCreate, std::string(done.message())});
   }

@@ -23,7 +23,7 @@ int RunServe(const ServeOptions& options) {
 
   BlockStopSignals();
   absl::StatusOr<std::unique_ptr<Server>> server =
-      Server::Start(options.service, *std::move(ring), *url, options.migrate);
+      Server::Start(options.service, std::make_unique<keys::KeyRingHandle>(*std::move(ring)), *url, options.migrate);
   if (!server.ok()) return fail(server.status());
   log::Info("listening", {{"address", (*server)->address()}});
   if (options.service.state_dir.empty()) {

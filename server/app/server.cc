@@ -63,8 +63,8 @@ void Server::DoorbellFanout::Ring(int64_t revision, bool waiting) {
   if (others_ != nullptr) others_->Ring(revision, waiting);
 }
 
-Server::Server(const ServiceOptions& options, keys::KeyRing ring, const std::string& connection_string, bool migrate,
-               Dependencies parts)
+Server::Server(const ServiceOptions& options, std::unique_ptr<keys::KeyRingHandle> ring,
+               const std::string& connection_string, bool migrate, Dependencies parts)
     : connection_string_(connection_string),
       migrate_(migrate),
       ring_(std::move(ring)),
@@ -75,10 +75,10 @@ Server::Server(const ServiceOptions& options, keys::KeyRing ring, const std::str
       follower_(*follower_store_, index_, hub_, clock_,
                 {.replica = replica_, .doorbell = parts.peers == nullptr ? "" : parts.peers->advertised()}),
       hashes_(HashPoolOptions(options), clock_),
-      minter_(ring_, hashes_, /*store_proofs=*/options.proofs == "shared"),
+      minter_(*ring_, hashes_, /*store_proofs=*/options.proofs == "shared"),
       uses_(*store_, {}),
-      checker_(*store_, index_, ring_, hashes_, clock_, {.shared = options.proofs == "shared"}),
-      verifier_(index_, ring_, checker_, clock_, &uses_),
+      checker_(*store_, index_, *ring_, hashes_, clock_, {.shared = options.proofs == "shared"}),
+      verifier_(index_, *ring_, checker_, clock_, &uses_),
       keys_(*store_, index_, follower_, minter_, clock_,
             keys::KeyRegistry::Options{.label = options.label, .server = ServerName()}),
       organizations_(*store_, follower_, ServerName()),
@@ -100,7 +100,7 @@ Server::Server(const ServiceOptions& options, keys::KeyRing ring, const std::str
                                                                  .organizations = organizations_,
                                                                  .roles = roles_,
                                                                  .verifier = verifier_,
-                                                                 .ring = ring_,
+                                                                 .ring = *ring_,
                                                                  .index = index_,
                                                                  .follower = follower_,
                                                                  .hub = hub_,
@@ -124,7 +124,7 @@ void Server::StartDoorbell(const ServiceOptions& options, std::unique_ptr<doorbe
   const auto heard = [this](int64_t revision, bool waiting) { renewer_.Heard(revision, waiting); };
   if (peers != nullptr) {
     peers_ = peers.get();
-    peers_->Start(ring_, heard);
+    peers_->Start(*ring_, heard);
     log::Info("doorbell", {{"address", peers_->advertised()}});
     doorbells_.SetOthers(std::move(peers));
   } else if (options.doorbell == "notify") {
@@ -132,7 +132,8 @@ void Server::StartDoorbell(const ServiceOptions& options, std::unique_ptr<doorbe
   }
 }
 
-absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServiceOptions& options, keys::KeyRing ring,
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServiceOptions& options,
+                                                      std::unique_ptr<keys::KeyRingHandle> ring,
                                                       const std::string& connection_string, bool migrate) {
   Dependencies parts;
   if (!options.state_dir.empty()) {
@@ -178,7 +179,7 @@ void Server::UpdateHealth() {
 absl::Status Server::Prepare() {
   const absl::Status schema = migrate_ ? storage::Migrate(connection_string_) : CheckSchema(connection_string_);
   if (!schema.ok()) return schema;
-  return CheckKeyRing(*store_, ring_);
+  return CheckKeyRing(*store_, *keys::KeyRingHandle::Pin(*ring_));
 }
 
 absl::Status Server::ExplainRefusal(const absl::Status& status) const {

@@ -17,7 +17,7 @@
 #include "server/keys/admin/roles.h"
 #include "server/keys/crypto/hash_pool.h"
 #include "server/keys/crypto/key_minter.h"
-#include "server/keys/crypto/key_ring.h"
+#include "server/keys/crypto/key_ring_handle.h"
 #include "server/keys/replication/key_index.h"
 #include "server/keys/replication/lease_renewer.h"
 #include "server/keys/replication/log_follower.h"
@@ -42,7 +42,8 @@ class Server {
  public:
   // `migrate`: bring the schema up to date first; otherwise one that is not is fatal. Errors: an address can't be
   // listened on; a state directory that can't be used or is damaged.
-  static absl::StatusOr<std::unique_ptr<Server>> Start(const ServiceOptions& options, keys::KeyRing ring,
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const ServiceOptions& options,
+                                                       std::unique_ptr<keys::KeyRingHandle> ring,
                                                        const std::string& connection_string, bool migrate);
   ~Server();
 
@@ -79,8 +80,8 @@ class Server {
     keys::LogPosition followed;                     // What it held; chain "" = nothing.
   };
 
-  Server(const ServiceOptions& options, keys::KeyRing ring, const std::string& connection_string, bool migrate,
-         Dependencies parts);
+  Server(const ServiceOptions& options, std::unique_ptr<keys::KeyRingHandle> ring, const std::string& connection_string,
+         bool migrate, Dependencies parts);
   void StartDoorbell(const ServiceOptions& options, std::unique_ptr<doorbell::PeerDoorbell> peers);
   absl::Status Prepare();
   absl::Status ExplainRefusal(const absl::Status& status) const;
@@ -92,7 +93,7 @@ class Server {
   const base::SystemClock clock_;
   const std::string connection_string_;
   const bool migrate_;
-  const keys::KeyRing ring_;
+  const std::unique_ptr<keys::KeyRingHandle> ring_;
   const std::string replica_;  // Random, a new one with every start.
   const std::unique_ptr<StateDirectory> state_;
   std::unique_ptr<storage::KeyStore> store_;

@@ -132,7 +132,7 @@ PeerDoorbell::~PeerDoorbell() {
   close(socket_);
 }
 
-void PeerDoorbell::Start(const keys::KeyRing& ring, Heard heard) {
+void PeerDoorbell::Start(const keys::KeyRingHandle& ring, Heard heard) {
   ring_ = &ring;
   heard_ = std::move(heard);
   thread_ = std::thread([this] { Run(); });
@@ -173,7 +173,7 @@ void PeerDoorbell::SendPending() {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!std::exchange(pending_, false)) return;
     peers = peers_;
-    datagram = Datagram(*ring_, pending_revision_, std::exchange(pending_waiting_, false));
+    datagram = Datagram(*keys::KeyRingHandle::Pin(*ring_), pending_revision_, std::exchange(pending_waiting_, false));
   }
   for (const Address& peer : peers) {
     // Lost is lost: a server that did not hear reads at its next renewal.
@@ -190,7 +190,7 @@ void PeerDoorbell::Receive() {
     const std::string_view datagram(buffer, static_cast<size_t>(size));
     if (datagram.size() != kBody + kMac || datagram[0] != kVersion || datagram[kBody - 1] < 0 ||
         datagram[kBody - 1] > 1 ||
-        !core::ConstantTimeEqual(datagram.substr(kBody), MacOf(*ring_, datagram.substr(0, kBody)))) {
+        !core::ConstantTimeEqual(datagram.substr(kBody), MacOf(*keys::KeyRingHandle::Pin(*ring_), datagram.substr(0, kBody)))) {
       ++dropped_;
       continue;
     }

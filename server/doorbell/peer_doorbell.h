@@ -11,7 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "server/keys/crypto/key_ring.h"
+#include "server/keys/crypto/key_ring_handle.h"
 #include "server/model/doorbell.h"
 #include "server/model/key_store.h"
 
@@ -38,7 +38,7 @@ class PeerDoorbell final : public keys::Doorbell {
 
   // Begins to hear and to ring; `heard` is called on the doorbell's thread and must not block. `ring` outlives it.
   // Once.
-  void Start(const keys::KeyRing& ring, Heard heard);
+  void Start(const keys::KeyRingHandle& ring, Heard heard);
   // Whom to ring: every row but `own`'s. Resolves names: may block.
   void SetPeers(const std::vector<storage::Replica>& replicas, const std::string& own);
 
@@ -62,7 +62,7 @@ class PeerDoorbell final : public keys::Doorbell {
   const int socket_;
   const int wake_;  // An eventfd: rings and the end.
   const std::string advertised_;
-  const keys::KeyRing* ring_ = nullptr;
+  const keys::KeyRingHandle* ring_ = nullptr;
   Heard heard_;
   std::atomic<int64_t> dropped_{0};
   std::mutex mutex_;

@@ -10,7 +10,7 @@
 #include "server/keys/admin/key_registry.h"
 #include "server/keys/admin/organizations.h"
 #include "server/keys/admin/roles.h"
-#include "server/keys/crypto/key_ring.h"
+#include "server/keys/crypto/key_ring_handle.h"
 #include "server/keys/replication/key_index.h"
 #include "server/keys/replication/log_follower.h"
 #include "server/keys/replication/revocation_waiter.h"
@@ -40,7 +40,7 @@ class RpcServer {
     keys::Organizations& organizations;
     keys::Roles& roles;
     keys::KeyVerifier& verifier;
-    const keys::KeyRing& ring;
+    const keys::KeyRingHandle& ring;
     keys::KeyIndex& index;
     keys::LogFollower& follower;
     keys::WatchHub& hub;

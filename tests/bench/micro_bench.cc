@@ -12,7 +12,7 @@
 #include "client/core/key_format.h"
 #include "server/base/clock.h"
 #include "server/keys/crypto/hash_pool.h"
-#include "server/keys/crypto/key_ring.h"
+#include "server/keys/crypto/key_ring_handle.h"
 #include "server/keys/replication/key_index.h"
 #include "server/keys/verify/key_verifier.h"
 #include "server/keys/verify/secret_checker.h"
@@ -32,10 +32,11 @@ class World {
     load.Begin({1, std::string(32, 'c')}, count);
     load.Add(keys::OrganizationRecord{.id = "acme", .display_name = "Acme"});
     for (int64_t i = 0; i < count; ++i) {
-      const core::Secret minted = ring.Mint();
+      const core::Secret minted = keys::KeyRingHandle::Pin(ring)->Mint();
       strings.emplace_back(minted.Expose());
       const core::KeyParts parts = *core::ParseKeyString(strings.back());
-      const storage::SnapshotVersion version{.id = 1, .expires_at = keys::Never(), .proof = ring.ProofOf(parts)};
+      const storage::SnapshotVersion version{
+          .id = 1, .expires_at = keys::Never(), .proof = keys::KeyRingHandle::Pin(ring)->ProofOf(parts)};
       storage::SnapshotKey key;
       key.organization = "acme";
       key.kid = parts.kid;
@@ -50,7 +51,7 @@ class World {
   }
 
   std::vector<std::string> strings, garbage;
-  keys::KeyRing ring = keys::KeyRing::Generate();
+  keys::KeyRingHandle ring{keys::KeyRing::Generate()};
   keys::KeyRing other_ring = keys::KeyRing::Generate();
   base::SystemClock clock;
   keys::KeyIndex index;
@@ -108,13 +109,13 @@ BENCHMARK(Parse)->Name("parse and CRC");
 
 void CheckTag(benchmark::State& state) {
   const core::KeyParts parts = *core::ParseKeyString(Hot().strings.front());
-  for (auto _ : state) benchmark::DoNotOptimize(Hot().ring.CheckTag(parts));
+  for (auto _ : state) benchmark::DoNotOptimize(keys::KeyRingHandle::Pin(Hot().ring)->CheckTag(parts));
 }
 BENCHMARK(CheckTag)->Name("tag check")->ThreadRange(1, 2)->UseRealTime();
 
 void Proof(benchmark::State& state) {
   const core::KeyParts parts = *core::ParseKeyString(Hot().strings.front());
-  for (auto _ : state) benchmark::DoNotOptimize(Hot().ring.ProofOf(parts));
+  for (auto _ : state) benchmark::DoNotOptimize(keys::KeyRingHandle::Pin(Hot().ring)->ProofOf(parts));
 }
 BENCHMARK(Proof)->Name("proof of a key string")->ThreadRange(1, 2)->UseRealTime();
 
@@ -149,7 +150,7 @@ void Verify(benchmark::State& state, World& (*world)(), bool garbage) {
   Walk walk(state, garbage ? of.garbage : of.strings);
   const core::Decision wanted = garbage ? core::Decision::kNotFound : core::Decision::kAllowed;
   for (auto _ : state) {
-    const auto verdict = of.verifier.VerifyFromMemory({.key_string = walk.Next(), .asker_organization = "system"});
+    const auto verdict = of.verifier.VerifyFromMemory({.key = walk.Next(), .asker_organization = "system"});
     if (!verdict.has_value() || !verdict->ok() || (*verdict)->decision != wanted) {
       state.SkipWithError("another answer than expected");
       break;

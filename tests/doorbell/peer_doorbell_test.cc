@@ -77,7 +77,7 @@ class Sender {
 };
 
 TEST(PeerDoorbell, RingsEveryOtherServerAndNotItself) {
-  const keys::KeyRing ring = keys::KeyRing::Generate();
+  const keys::KeyRingHandle ring(keys::KeyRing::Generate());
   Ear ear_a, ear_b, ear_c;
   const auto a = MustBind();
   const auto b = MustBind();
@@ -103,13 +103,13 @@ TEST(PeerDoorbell, RingsEveryOtherServerAndNotItself) {
 }
 
 TEST(PeerDoorbell, WhatTheKeyRingDidNotSignIsDroppedAndCounted) {
-  const keys::KeyRing ring = keys::KeyRing::Generate();
+  const keys::KeyRingHandle ring(keys::KeyRing::Generate());
   const keys::KeyRing other = keys::KeyRing::Generate();
   Ear ear;
   const auto bell = MustBind();
   bell->Start(ring, ear.heard());
   Sender sender(bell->advertised());
-  const std::string good = PeerDoorbell::Datagram(ring, 5, true);
+  const std::string good = PeerDoorbell::Datagram(*keys::KeyRingHandle::Pin(ring), 5, true);
   EXPECT_EQ(good.size(), 26u);
   sender.Send(PeerDoorbell::Datagram(other, 1, false));
   sender.Send(good.substr(0, 25));
@@ -127,13 +127,13 @@ TEST(PeerDoorbell, WhatTheKeyRingDidNotSignIsDroppedAndCounted) {
 }
 
 TEST(PeerDoorbell, ARingBeforeThereArePeersIsLostWithoutHarm) {
-  const keys::KeyRing ring = keys::KeyRing::Generate();
+  const keys::KeyRingHandle ring(keys::KeyRing::Generate());
   Ear ear;
   const auto bell = MustBind();
   bell->Ring(1, false);
   bell->Start(ring, ear.heard());
   bell->Ring(2, true);
-  Sender(bell->advertised()).Send(PeerDoorbell::Datagram(ring, 3, false));
+  Sender(bell->advertised()).Send(PeerDoorbell::Datagram(*keys::KeyRingHandle::Pin(ring), 3, false));
   EXPECT_THAT(ear.WaitFor(1), ElementsAre(Pair(3, false)));
 }
 

@@ -22,8 +22,8 @@ constexpr double kPauseChance = 0.02;
 World* paused_world = nullptr;
 
 // The ring of every schedule: minting its strings is not what is simulated.
-const keys::KeyRing& Ring() {
-  static const auto* const ring = new keys::KeyRing(keys::KeyRing::Generate());
+const keys::KeyRingHandle& Ring() {
+  static const auto* const ring = new keys::KeyRingHandle(keys::KeyRing::Generate());
   return *ring;
 }
 
@@ -31,7 +31,7 @@ const keys::KeyRing& Ring() {
 const std::vector<std::string>& KeyStrings() {
   static const auto* const strings = [] {
     auto* const made = new std::vector<std::string>();
-    for (int i = 0; i < 9; ++i) made->emplace_back(Ring().Mint().Expose());
+    for (int i = 0; i < 9; ++i) made->emplace_back(keys::KeyRingHandle::Pin(Ring())->Mint().Expose());
     return made;
   }();
   return *strings;
@@ -140,7 +140,7 @@ void Schedule::MakeKeys() {
                                    .updated_at = state.now,
                                    .versions = {keys::SecretVersion{1, state.now, keys::Never()}}};
       change.new_secret =
-          keys::NewSecret{.version = 1, .hash = "none", .pepper_id = "1", .proof = Ring().ProofOf(*parts)};
+          keys::NewSecret{.version = 1, .hash = "none", .pepper_id = "1", .proof = keys::KeyRingHandle::Pin(Ring())->ProofOf(*parts)};
     });
     if (i + 1 < KeyStrings().size()) {
       keys_.push_back(std::move(key));

@@ -19,7 +19,7 @@ keys::HashPool& NoHashes() {
 
 }  // namespace
 
-Server::Server(World& world, storage::KeyStore& database, const keys::KeyRing& ring, Judge& judge, int number, int page,
+Server::Server(World& world, storage::KeyStore& database, const keys::KeyRingHandle& ring, Judge& judge, int number, int page,
                keys::Doorbell& doorbell)
     : world_(world),
       judge_(judge),
@@ -95,7 +95,7 @@ void Server::Deliver(const std::vector<keys::LogRow>& rows) {
 absl::StatusOr<keys::Verdict> Server::Verify(const SimulatedKey& key) {
   const double began = world_.now();
   const std::optional<absl::StatusOr<keys::Verdict>> verdict =
-      verifier_.VerifyFromMemory({.key_string = key.text, .asker_organization = "system"});
+      verifier_.VerifyFromMemory({.key = key.text, .asker_organization = "system"});
   if (!verdict) return absl::UnavailableError("not proven");
   if (!verdict->ok()) return verdict->status();
   // A caller that keeps nothing lets it in now. Permissions are the query's, here as in the cache.
@@ -117,7 +117,7 @@ absl::Status Server::JudgeCaller(const SimulatedKey& caller) {
     return absl::UnavailableError("not proven");
   }
   const std::optional<absl::StatusOr<keys::Verdict>> verdict =
-      verifier_.VerifyFromMemory({.key_string = caller.text, .asker_organization = "system"});
+      verifier_.VerifyFromMemory({.key = caller.text, .asker_organization = "system"});
   if (!verdict) return absl::UnavailableError("not proven");
   if (!verdict->ok()) return verdict->status();
   return (*verdict)->decision == core::Decision::kAllowed ? absl::OkStatus() : absl::UnauthenticatedError("refused");

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "server/keys/crypto/key_ring.h"
+#include "server/keys/crypto/key_ring_handle.h"
 #include "server/keys/replication/key_index.h"
 #include "server/keys/replication/lease_renewer.h"
 #include "server/keys/replication/log_follower.h"
@@ -25,7 +25,7 @@ namespace latchkey::simulation {
 class Server {
  public:
   // `doorbell`: how the others are rung.
-  Server(World& world, storage::KeyStore& database, const keys::KeyRing& ring, Judge& judge, int number, int page,
+  Server(World& world, storage::KeyStore& database, const keys::KeyRingHandle& ring, Judge& judge, int number, int page,
          keys::Doorbell& doorbell);
 
   // Follows the log for ever.

@@ -35,7 +35,7 @@ class WideChange : public ::testing::Test {
     service_.Advance(absl::Seconds(6));  // Past the time in which entries last no longer than their answers.
     RenewAndPing();
     for (const std::string& text : strings_) {
-      const auto verdict = service_.verifier.VerifyFromMemory({.key_string = text, .asker_organization = "system"});
+      const auto verdict = service_.verifier.VerifyFromMemory({.key = text, .asker_organization = "system"});
       EXPECT_TRUE(verdict.has_value() && verdict->ok());
       cache_.Insert(cache_.BeginRequest(text), ServerAnswerOf(**verdict), writing_);
     }
@@ -46,7 +46,7 @@ class WideChange : public ::testing::Test {
     const auto decide = [&](const storage::LockedState& state) -> absl::StatusOr<storage::Mutation> {
       storage::Mutation mutation;
       for (int i = 0; i < kKeys; ++i) {
-        strings_.emplace_back(service_.ring.Mint().Expose());
+        strings_.emplace_back(service_.TheRing()->Mint().Expose());
         const auto parts = core::ParseKeyString(strings_.back());
         keys::Change change;
         // Half of them end with the key, half with the overlap of a rotation.
@@ -60,7 +60,7 @@ class WideChange : public ::testing::Test {
                             .expires_at = i % 2 == 0 ? ends_at : keys::Never(),
                             .versions = {keys::SecretVersion{1, state.now, i % 2 == 0 ? keys::Never() : ends_at}}};
         change.new_secret =
-            keys::NewSecret{.version = 1, .hash = "none", .pepper_id = "1", .proof = service_.ring.ProofOf(*parts)};
+            keys::NewSecret{.version = 1, .hash = "none", .pepper_id = "1", .proof = service_.TheRing()->ProofOf(*parts)};
         change.body = keys::EncodeBody(change, keys::Audit());
         mutation.changes.push_back(std::move(change));
       }

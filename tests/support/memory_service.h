@@ -130,7 +130,7 @@ class MemoryService {
 
   absl::StatusOr<keys::Verdict> Verify(std::string_view key_string, const std::vector<std::string>& required = {},
                                        std::string_view asker = "system") {
-    return verifier.Verify({.key_string = key_string, .required_permissions = &required, .asker_organization = asker},
+    return verifier.Verify({.key = key_string, .required_permissions = &required, .asker_organization = asker},
                            absl::InfiniteDuration());
   }
   core::Decision MustVerify(std::string_view key_string, const std::vector<std::string>& required = {},
@@ -144,7 +144,9 @@ class MemoryService {
   FakeClock clock;
   absl::Time now = absl::FromUnixSeconds(1'700'000'000);  // The database's.
   storage::MemoryKeyStore store{[this] { return now; }};
-  keys::KeyRing ring = keys::KeyRing::Generate();
+  keys::KeyRingHandle ring{keys::KeyRing::Generate()};
+  // The present ring, for one expression.
+  keys::KeyRingHandle::Pin TheRing() const { return keys::KeyRingHandle::Pin(ring); }
   keys::KeyIndex index;
   keys::WatchHub hub;
   keys::LogFollower follower{store, index, hub, clock, {}};

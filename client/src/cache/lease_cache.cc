@@ -32,16 +32,6 @@ constexpr absl::Duration kLongestExactCount = absl::Minutes(10);
 
 absl::Duration Within(absl::Duration d, absl::Duration most) { return std::clamp(d, absl::ZeroDuration(), most); }
 
-// The 82 characters that a digest covers; "" if nothing that looks like this was ever verified. Whether they are right
-// is for the digest to say.
-std::string_view Canonical(std::string_view text) {
-  if (text.size() == core::kCanonicalLength) return text;
-  if (text.size() < core::kCanonicalLength + 2 || text.size() > core::kMaxKeyStringLength) return {};
-  const size_t label_size = text.size() - core::kCanonicalLength - 1;
-  if (text[label_size] != '_' || !core::IsLabel(text.substr(0, label_size))) return {};
-  return text.substr(label_size + 1);
-}
-
 Kid KidOf(std::string_view canonical) {
   Kid kid;
   std::memcpy(kid.data(), canonical.data() + core::kMarker.size(), kid.size());
@@ -168,8 +158,8 @@ std::optional<LeaseCache::Hit> LeaseCache::State::FindVerified(std::string_view 
              .in_grace = now >= lease || (ended && entry->unsettled)};
 }
 
-std::optional<LeaseCache::Hit> LeaseCache::Find(std::string_view key_string, const VerifyParams& params) {
-  const std::string_view canonical = Canonical(key_string);
+std::optional<LeaseCache::Hit> LeaseCache::Find(const core::PresentedKey& key, const VerifyParams& params) {
+  const std::string_view canonical = key.canonical();
   if (canonical.empty()) return std::nullopt;
   const core::Epochs::Pin pin;
   if (std::optional<Hit> hit = state_->FindVerified(canonical, params, 0)) return hit;
@@ -183,9 +173,9 @@ std::optional<LeaseCache::Hit> LeaseCache::Find(std::string_view key_string, con
   return Hit{.decision = entry->decision, .identity = entry->identity};
 }
 
-std::optional<LeaseCache::Hit> LeaseCache::FindInGrace(std::string_view key_string, const VerifyParams& params) {
+std::optional<LeaseCache::Hit> LeaseCache::FindInGrace(const core::PresentedKey& key, const VerifyParams& params) {
   if (state_->grace_ns == 0) return std::nullopt;
-  const std::string_view canonical = Canonical(key_string);
+  const std::string_view canonical = key.canonical();
   if (canonical.empty()) return std::nullopt;
   const core::Epochs::Pin pin;
   return state_->FindVerified(canonical, params, state_->grace_ns);
@@ -193,9 +183,9 @@ std::optional<LeaseCache::Hit> LeaseCache::FindInGrace(std::string_view key_stri
 
 // --- Misses ---
 
-LeaseCache::PendingRequest LeaseCache::BeginRequest(std::string_view key_string) const {
+LeaseCache::PendingRequest LeaseCache::BeginRequest(const core::PresentedKey& key) const {
   PendingRequest request;
-  const std::string_view canonical = Canonical(key_string);
+  const std::string_view canonical = key.canonical();
   if (!canonical.empty()) {
     request.digest = state_->digests.Of(canonical);
     request.kid = KidOf(canonical);

@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "client/core/clock.h"
 #include "client/core/decision.h"
+#include "client/core/presented_key.h"
 #include "client/core/revision_token.h"
 #include "client/core/siphash.h"
 #include "latchkey/verifier.h"
@@ -63,9 +64,9 @@ class LeaseCache {
     bool in_grace = false;
   };
   // What is remembered of it, judged for `params` (permissions, client_ip, expiry). nullopt = ask the server.
-  std::optional<Hit> Find(std::string_view key_string, const VerifyParams& params);
+  std::optional<Hit> Find(const core::PresentedKey& key, const VerifyParams& params);
   // When the servers could not decide: within `grace` of the last lease's end, a key that this process had verified.
-  std::optional<Hit> FindInGrace(std::string_view key_string, const VerifyParams& params);
+  std::optional<Hit> FindInGrace(const core::PresentedKey& key, const VerifyParams& params);
 
   // --- Misses ---
   // A request to a server, made just before it is written: what it is about, and when. Several inserts may refer to
@@ -76,8 +77,8 @@ class LeaseCache {
     core::BootTime asked_at;
     uint64_t stream = 0;  // 0: an answer to it is not stored.
   };
-  // `key_string` is well-formed; an answer about anything else is not stored.
-  PendingRequest BeginRequest(std::string_view key_string) const;
+  // `key` is well-formed; an answer about anything else is not stored.
+  PendingRequest BeginRequest(const core::PresentedKey& key) const;
   // What a server answered to a request without permissions and address.
   struct ServerAnswer {
     core::Decision decision = core::Decision::kUnspecified;

@@ -22,16 +22,20 @@ absl::StatusOr<MintedKey> KeyMinter::Mint(const std::string& label, absl::Durati
   const absl::StatusOr<HashPool::Ticket> ticket = hashes_.Admit(patience);
   if (!ticket.ok()) return ticket.status();
   MintedKey minted;
-  minted.key_string = ring_.Mint(label);
-  const std::optional<core::KeyParts> parts = core::ParseKeyString(minted.key_string.Expose());
-  if (!parts) return errors::Internal("a minted key string could not be read back");
-  minted.kid = std::string(parts->kid);
-  minted.key_hint = core::KeyHint(*parts);
-  minted.proof = ring_.ProofOf(*parts);
-  if (store_proofs_) minted.secret.proof = minted.proof;
-  minted.secret.pepper_id = ring_.active_pepper_id();
-  absl::StatusOr<std::string> hash =
-      hashes_.Hash(*ticket, ring_.PreHash(minted.secret.pepper_id, parts->kid, parts->secret));
+  core::Secret input;
+  {
+    const KeyRingHandle::Pin ring(ring_);
+    minted.key_string = ring->Mint(label);
+    const std::optional<core::KeyParts> parts = core::ParseKeyString(minted.key_string.Expose());
+    if (!parts) return errors::Internal("a minted key string could not be read back");
+    minted.kid = std::string(parts->kid);
+    minted.key_hint = core::KeyHint(*parts);
+    minted.proof = ring->ProofOf(*parts);
+    if (store_proofs_) minted.secret.proof = minted.proof;
+    minted.secret.pepper_id = ring->active_pepper_id();
+    input = ring->PreHash(minted.secret.pepper_id, parts->kid, parts->secret);
+  }
+  absl::StatusOr<std::string> hash = hashes_.Hash(*ticket, input);
   if (!hash.ok()) return hash.status();
   minted.secret.hash = *std::move(hash);
   return minted;

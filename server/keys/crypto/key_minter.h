@@ -6,7 +6,7 @@
 #include "absl/time/time.h"
 #include "client/core/secret.h"
 #include "server/keys/crypto/hash_pool.h"
-#include "server/keys/crypto/key_ring.h"
+#include "server/keys/crypto/key_ring_handle.h"
 #include "server/model/records.h"
 
 namespace latchkey::keys {
@@ -28,14 +28,14 @@ class KeyMinter {
  public:
   // `store_proofs`: what is stored of a key includes its proof, so that no server needs Argon2 for it
   // (--proofs=shared).
-  KeyMinter(const KeyRing& ring, HashPool& hashes, bool store_proofs = true)
+  KeyMinter(const KeyRingHandle& ring, HashPool& hashes, bool store_proofs = true)
       : ring_(ring), hashes_(hashes), store_proofs_(store_proofs) {}
 
   // Blocks for one Argon2; HASH_POOL_FULL if that would take longer than `patience`.
   absl::StatusOr<MintedKey> Mint(const std::string& label, absl::Duration patience) const;
 
  private:
-  const KeyRing& ring_;
+  const KeyRingHandle& ring_;
   HashPool& hashes_;
   const bool store_proofs_;
 };

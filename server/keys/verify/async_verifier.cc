@@ -28,7 +28,7 @@ struct AsyncVerifier::PendingBatch {
 
 std::optional<AsyncVerifier::Answer> AsyncVerifier::Ask(const VerifyQuery& query, std::string_view organization) {
   return base::Guarded([&]() -> std::optional<Answer> {
-    return verifier_.VerifyFromMemory({.key_string = query.key_string,
+    return verifier_.VerifyFromMemory({.key = query.key,
                                        .required_permissions = &query.required_permissions,
                                        .client_ip = query.client_ip,
                                        .asker_organization = organization});
@@ -103,7 +103,7 @@ void AsyncVerifier::Resume(const std::shared_ptr<PendingBatch>& batch, size_t i)
 
 void AsyncVerifier::Prove(const std::shared_ptr<PendingBatch>& batch, size_t i) {
   const VerifyQuery& query = batch->open[i].query;
-  verifier_.Prove(query.key_string, batch->deadline - clock_.BootNow(), batch->address,
+  verifier_.Prove(query.key, batch->deadline - clock_.BootNow(), batch->address,
                   [this, batch, i](const absl::Status& proven) {
                     const PendingItem& asked = batch->open[i];
                     if (!proven.ok()) {

@@ -67,7 +67,7 @@ Identity IdentityOf(const IndexedKey& key, const OrganizationRecord* organizatio
 
 }  // namespace
 
-KeyVerifier::KeyVerifier(KeyIndex& index, const KeyRing& ring, SecretChecker& checker, const base::Clock& clock,
+KeyVerifier::KeyVerifier(KeyIndex& index, const KeyRingHandle& ring, SecretChecker& checker, const base::Clock& clock,
                          UsageCounter* uses)
     : index_(index), ring_(ring), checker_(checker), clock_(clock), uses_(uses) {}
 
@@ -75,17 +75,18 @@ std::optional<absl::StatusOr<Verdict>> KeyVerifier::VerifyFromMemory(const Verif
   // The read order: lease and revision first, then the records of that view, judge, the clock last.
   const KeyIndex::Pin pin(index_);
   const KeyIndex::Snapshot& snapshot = pin.snapshot();
-  const std::optional<core::KeyParts> parts = core::ParseKeyString(question.key_string);
-  if (!parts) return Plain(Decision::kMalformed, snapshot);
+  const core::KeyParts* const parts = question.key.native();
+  if (parts == nullptr) return Plain(Decision::kMalformed, snapshot);
 
   Verdict verdict = Plain(Decision::kNotFound, snapshot);
-  const KeyRing::TagCheck tag = ring_.CheckTag(*parts);
+  const KeyRingHandle::Pin ring(ring_);
+  const KeyRing::TagCheck tag = ring->CheckTag(*parts);
   const bool may_exist = tag == KeyRing::TagCheck::kMinted || tag == KeyRing::TagCheck::kLostGeneration;
   const IndexedKey* const key = may_exist ? pin.FindKey(parts->kid) : nullptr;
   const OrganizationRecord* const organization = key == nullptr ? nullptr : pin.OrganizationOf(*key);
   if (key != nullptr && MayAsk(question, organization)) {
-    const Proof presented = ring_.ProofOf(*parts);
-    const Match match = FindMatch(ring_, *parts, presented, *key);
+    const Proof presented = ring->ProofOf(*parts);
+    const Match match = FindMatch(*ring, *parts, presented, *key);
     if (!match.version && match.unproven && !checker_.IsKnownInvalid(presented)) {
       // Without a lease the slow path could not answer either: refuse before its cost.
       if (clock_.BootNow() >= snapshot.lease_until) return errors::LeaseExpired();
@@ -126,14 +127,14 @@ std::optional<absl::StatusOr<Verdict>> KeyVerifier::VerifyFromMemory(const Verif
   return verdict;
 }
 
-void KeyVerifier::Prove(std::string_view key_string, absl::Duration time_left, std::string_view peer,
+void KeyVerifier::Prove(const core::PresentedKey& key, absl::Duration time_left, std::string_view peer,
                         std::function<void(absl::Status)> done) {
-  const std::optional<core::KeyParts> parts = core::ParseKeyString(key_string);
-  if (!parts) {
+  const core::KeyParts* const parts = key.native();
+  if (parts == nullptr) {
     done(absl::OkStatus());  // Memory says what it is.
     return;
   }
-  const bool lost = ring_.CheckTag(*parts) == KeyRing::TagCheck::kLostGeneration;
+  const bool lost = KeyRingHandle::Pin(ring_)->CheckTag(*parts) == KeyRing::TagCheck::kLostGeneration;
   checker_.Prove(*parts, lost ? HashPool::Priority::kBackground : HashPool::Priority::kInteractive, time_left, peer,
                  std::move(done));
 }
@@ -141,7 +142,7 @@ void KeyVerifier::Prove(std::string_view key_string, absl::Duration time_left, s
 absl::StatusOr<Verdict> KeyVerifier::Verify(const VerifyQuestion& question, absl::Duration time_left) {
   if (std::optional<absl::StatusOr<Verdict>> verdict = VerifyFromMemory(question)) return *std::move(verdict);
   std::promise<absl::Status> done;
-  Prove(question.key_string, time_left, "", [&done](absl::Status status) { done.set_value(std::move(status)); });
+  Prove(question.key, time_left, "", [&done](absl::Status status) { done.set_value(std::move(status)); });
   if (absl::Status proven = done.get_future().get(); !proven.ok()) return proven;
   // Time has passed: start over from the loads, so that a revocation of meanwhile is seen.
   if (std::optional<absl::StatusOr<Verdict>> verdict = VerifyFromMemory(question)) return *std::move(verdict);

@@ -10,10 +10,10 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/core/decision.h"
-#include "client/core/key_format.h"
+#include "client/core/presented_key.h"
 #include "client/core/revision_token.h"
 #include "server/base/clock.h"
-#include "server/keys/crypto/key_ring.h"
+#include "server/keys/crypto/key_ring_handle.h"
 #include "server/keys/replication/key_index.h"
 #include "server/keys/verify/secret_checker.h"
 #include "server/keys/verify/usage_counter.h"
@@ -45,7 +45,7 @@ struct Verdict {
 
 // What is asked. The views must outlive the call.
 struct VerifyQuestion {
-  std::string_view key_string;
+  core::PresentedKey key;
   const std::vector<std::string>* required_permissions = nullptr;
   std::string_view client_ip;  // Of who presented the key; "" = not said.
   // The asker's organization: a key of another one is NOT_FOUND. "" or `system` = every organization.
@@ -58,7 +58,7 @@ struct VerifyQuestion {
 class KeyVerifier {
  public:
   // `uses` counts what is decided; nullptr = nothing does.
-  KeyVerifier(KeyIndex& index, const KeyRing& ring, SecretChecker& checker, const base::Clock& clock,
+  KeyVerifier(KeyIndex& index, const KeyRingHandle& ring, SecretChecker& checker, const base::Clock& clock,
               UsageCounter* uses = nullptr);
 
   // From memory alone: never blocks, no database, no Argon2. nullopt if the key's secret has not been proven yet and
@@ -67,7 +67,7 @@ class KeyVerifier {
 
   // For a question that memory could not answer: `done` is called exactly once, with OK when memory can (ask it from
   // the start: the world has moved on), else with why not. Never blocks.
-  void Prove(std::string_view key_string, absl::Duration time_left, std::string_view peer,
+  void Prove(const core::PresentedKey& key, absl::Duration time_left, std::string_view peer,
              std::function<void(absl::Status)> done);
 
   // Both in turn, for callers that may block.
@@ -75,7 +75,7 @@ class KeyVerifier {
 
  private:
   KeyIndex& index_;
-  const KeyRing& ring_;
+  const KeyRingHandle& ring_;
   SecretChecker& checker_;
   const base::Clock& clock_;
   UsageCounter* const uses_;

@@ -52,7 +52,7 @@ struct PendingCheck {
 }  // namespace
 
 struct SecretChecker::State {
-  State(storage::KeyStore& its_store, KeyIndex& its_index, const KeyRing& its_ring, HashPool& its_hashes,
+  State(storage::KeyStore& its_store, KeyIndex& its_index, const KeyRingHandle& its_ring, HashPool& its_hashes,
         const base::Clock& its_clock, const Options& its_options);
 
   absl::Status Begin(const core::KeyParts& parts, const Proof& name, Waiter& waiter, absl::Duration time_left);
@@ -66,7 +66,7 @@ struct SecretChecker::State {
 
   storage::KeyStore& store;
   KeyIndex& index;
-  const KeyRing& ring;
+  const KeyRingHandle& ring;
   HashPool& hashes;
   const base::Clock& clock;
   const Options options;
@@ -95,7 +95,7 @@ struct SecretChecker::State {
   base::WorkerPool slow_lane;
 };
 
-SecretChecker::State::State(storage::KeyStore& its_store, KeyIndex& its_index, const KeyRing& its_ring,
+SecretChecker::State::State(storage::KeyStore& its_store, KeyIndex& its_index, const KeyRingHandle& its_ring,
                             HashPool& its_hashes, const base::Clock& its_clock, const Options& its_options)
     : store(its_store),
       index(its_index),
@@ -109,7 +109,7 @@ SecretChecker::State::State(storage::KeyStore& its_store, KeyIndex& its_index, c
       first_lane(std::max(1, options.workers), options.queue),
       slow_lane(1, options.queue) {}
 
-SecretChecker::SecretChecker(storage::KeyStore& store, KeyIndex& index, const KeyRing& ring, HashPool& hashes,
+SecretChecker::SecretChecker(storage::KeyStore& store, KeyIndex& index, const KeyRingHandle& ring, HashPool& hashes,
                              const base::Clock& clock, Options options)
     : hashes_(hashes), state_(std::make_unique<State>(store, index, ring, hashes, clock, options)) {}
 
@@ -129,7 +129,7 @@ bool SecretChecker::IsKnownInvalid(const Proof& name) const {
 void SecretChecker::Prove(const core::KeyParts& parts, HashPool::Priority priority, absl::Duration time_left,
                           std::string_view peer, std::function<void(absl::Status)> done) {
   const base::BootTime now = state_->clock.BootNow();
-  const Proof name = state_->ring.ProofOf(parts);
+  const Proof name = KeyRingHandle::Pin(state_->ring)->ProofOf(parts);
   if (state_->wrong_strings.Contains(name, now)) return done(absl::OkStatus());
   if (time_left <= absl::ZeroDuration()) return done(errors::DeadlineExceeded());
   if (priority == HashPool::Priority::kBackground) {
@@ -194,11 +194,12 @@ absl::StatusOr<bool> SecretChecker::State::Look(PendingCheck& pending) {
     // What this server knows by now. An earlier pending for the same string may have ended between its waiter's look at
     // memory and its Prove; and without shared proofs only memory can exclude a version.
     const KeyIndex::Pin pin(index);
+    const KeyRingHandle::Pin present(ring);
     view = pin.snapshot().view_id;
     const IndexedKey* const key = pin.FindKey(pending.kid);
     for (int i = 0; key != nullptr && i < key->version_count(); ++i) {
       const IndexedKey::Version version = key->version(i);
-      const Proof own = version.proof ? ring.ProofOf(parts, version.proof.ring_id) : Proof();
+      const Proof own = version.proof ? present->ProofOf(parts, version.proof.ring_id) : Proof();
       if (!own) continue;
       if (Same(own, version.proof)) return true;
       wrong_versions.push_back(version.id);
@@ -209,7 +210,7 @@ absl::StatusOr<bool> SecretChecker::State::Look(PendingCheck& pending) {
   std::vector<StoredSecret> undecided;
   for (StoredSecret& secret : *secrets) {
     if (std::find(wrong_versions.begin(), wrong_versions.end(), secret.version) != wrong_versions.end()) continue;
-    const Proof own = secret.proof ? ring.ProofOf(parts, secret.proof.ring_id) : Proof();
+    const Proof own = secret.proof ? KeyRingHandle::Pin(ring)->ProofOf(parts, secret.proof.ring_id) : Proof();
     if (!own) {
       undecided.push_back(std::move(secret));
     } else if (Same(own, secret.proof)) {
@@ -235,11 +236,15 @@ absl::StatusOr<bool> SecretChecker::State::Hash(PendingCheck& pending, std::vect
   // Newest first: after a rotation that is what clients move to.
   std::reverse(secrets.begin(), secrets.end());
   for (const StoredSecret& secret : secrets) {
-    if (!ring.HasPepper(secret.pepper_id)) {
-      failure.Update(errors::KeyRingLacks("pepper/" + secret.pepper_id));
-      continue;
+    core::Secret input;
+    {
+      const KeyRingHandle::Pin present(ring);
+      if (!present->HasPepper(secret.pepper_id)) {
+        failure.Update(errors::KeyRingLacks("pepper/" + secret.pepper_id));
+        continue;
+      }
+      input = present->PreHash(secret.pepper_id, pending.kid, pending.secret.Expose());
     }
-    const core::Secret input = ring.PreHash(secret.pepper_id, pending.kid, pending.secret.Expose());
     const absl::StatusOr<bool> matches = hashes.Matches(*pending.ticket, input, secret.hash);
     if (!matches.ok()) {
       failure.Update(matches.status());

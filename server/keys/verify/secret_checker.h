@@ -9,7 +9,7 @@
 #include "client/core/key_format.h"
 #include "server/base/clock.h"
 #include "server/keys/crypto/hash_pool.h"
-#include "server/keys/crypto/key_ring.h"
+#include "server/keys/crypto/key_ring_handle.h"
 #include "server/keys/replication/key_index.h"
 #include "server/model/key_store.h"
 #include "server/model/records.h"
@@ -55,7 +55,7 @@ class SecretChecker {
     int64_t wrong = 0;        // Found to be wrong, by either.
   };
 
-  SecretChecker(storage::KeyStore& store, KeyIndex& index, const KeyRing& ring, HashPool& hashes,
+  SecretChecker(storage::KeyStore& store, KeyIndex& index, const KeyRingHandle& ring, HashPool& hashes,
                 const base::Clock& clock, Options options);
   // Waits for the checks that have begun; those that have not are told SHUTTING_DOWN.
   ~SecretChecker();

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "client/core/presented_key.h"
 #include "client/core/revision_token.h"
 
 namespace latchkey::keys {
@@ -12,10 +13,11 @@ namespace latchkey::keys {
 // One question to the verifier: a key string and what it must be good for. The views are into the request that was read
 // (server/rpc/verify/verify_requests.h) and live as long as it.
 struct VerifyQuery {
-  std::string_view key_string;
+  core::PresentedKey key;
   std::string_view client_ip;  // An address, or "" = not said.
   std::vector<std::string> required_permissions;
   std::optional<core::RevisionToken> min_revision;
   bool fresh = false;
 };
+
 }  // namespace latchkey::keys

@@ -9,7 +9,7 @@
 #include "server/keys/admin/key_registry.h"
 #include "server/keys/admin/organizations.h"
 #include "server/keys/admin/roles.h"
-#include "server/keys/crypto/key_ring.h"
+#include "server/keys/crypto/key_ring_handle.h"
 #include "server/keys/replication/log_follower.h"
 #include "server/keys/replication/revocation_waiter.h"
 #include "server/rpc/call/authenticator.h"
@@ -31,7 +31,7 @@ class KeyAdminService {
     keys::KeyRegistry& keys;
     keys::Organizations& organizations;
     keys::Roles& roles;
-    const keys::KeyRing& ring;
+    const keys::KeyRingHandle& ring;
     base::WorkerPool& workers;
     base::WorkerPool& issue_workers;
     base::WorkerPool& waiting;

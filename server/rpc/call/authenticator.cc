@@ -39,7 +39,7 @@ std::optional<absl::StatusOr<keys::Verdict>> Authenticator::FromMemory(const Cal
   const absl::StatusOr<std::string_view> bearer = BearerOf(call.Metadata("authorization"));
   if (!bearer.ok()) return bearer.status();
   return base::Guarded([&]() -> std::optional<absl::StatusOr<keys::Verdict>> {
-    return verifier_.VerifyFromMemory({.key_string = *bearer,
+    return verifier_.VerifyFromMemory({.key = *bearer,
                                        .required_permissions = nullptr,
                                        .client_ip = call.peer().address,
                                        .asker_organization = "",

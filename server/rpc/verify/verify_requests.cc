@@ -43,7 +43,7 @@ absl::Status RefuseUnknownFields(const Message& message, int index, const char* 
 
 // By hand and not by CheckSupported: this is asked a million times a second, and reflection costs more than a verdict.
 absl::Status ReadVerifyQuery(const v1::VerifyRequest& request, int index, keys::VerifyQuery& out) {
-  out.key_string = request.key();
+  out.key = core::PresentedKey(request.key());
   out.fresh = request.fresh();
   out.client_ip = {};
   out.min_revision.reset();

@@ -112,13 +112,13 @@ TEST(KeyRing, RefusesEntriesThatCannotBe) {
 }
 
 TEST(KeyMinter, StoresTheProofOnlyIfItIsTold) {
-  const KeyRing ring = KeyRing::Generate();
+  const KeyRingHandle ring(KeyRing::Generate());
   const FakeClock clock;
   HashPool hashes({.workers = 1, .profile = RandomKeyProfile()}, clock);
   for (const bool store_proofs : {true, false}) {
     const auto minted = KeyMinter(ring, hashes, store_proofs).Mint("", absl::InfiniteDuration());
     ASSERT_THAT(minted, IsOk());
-    EXPECT_TRUE(minted->proof == ring.ProofOf(*core::ParseKeyString(minted->key_string.Expose())));
+    EXPECT_TRUE(minted->proof == KeyRingHandle::Pin(ring)->ProofOf(*core::ParseKeyString(minted->key_string.Expose())));
     EXPECT_TRUE(minted->secret.proof == (store_proofs ? minted->proof : Proof()));
   }
 }

@@ -366,7 +366,7 @@ TEST(LogFollower, OnManyThreadsNothingRevokedIsAllowedAfterARenewalAndEverything
       const int seen = writer.seen;
       if (seen == 0) continue;
       const std::string_view text = writer.keys[look % 3 == 0 ? seen - 1 : look % seen].key_string.Expose();
-      const auto verdict = replica.verifier.VerifyFromMemory({.key_string = text, .asker_organization = "system"});
+      const auto verdict = replica.verifier.VerifyFromMemory({.key = text, .asker_organization = "system"});
       wrong += !verdict || !verdict->ok() || (*verdict)->decision != Decision::kRevoked;
       ++looks;
     }

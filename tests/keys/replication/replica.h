@@ -21,7 +21,7 @@ struct Replica {
     follower.OnHistoryRewritten([this](const std::string& what) { alarms.push_back(what); });
   }
   absl::StatusOr<Verdict> Verify(std::string_view text) {
-    return verifier.Verify({.key_string = text, .asker_organization = "system"}, absl::InfiniteDuration());
+    return verifier.Verify({.key = text, .asker_organization = "system"}, absl::InfiniteDuration());
   }
   KeyIndex index;
   WatchHub hub;

@@ -50,7 +50,7 @@ TEST(KeyVerifier, KeyThatIsRevokedWhileItsSecretIsProvenIsRevoked) {
     service.DeleteOrganization("acme");
     ASSERT_THAT(service.follower.Renew(), IsOk());
   };
-  const auto verdict = verifier.Verify({.key_string = key, .asker_organization = "system"}, absl::InfiniteDuration());
+  const auto verdict = verifier.Verify({.key = key, .asker_organization = "system"}, absl::InfiniteDuration());
   ASSERT_THAT(verdict, IsOk());
   EXPECT_EQ(verdict->decision, Decision::kRevoked);
   EXPECT_EQ(service.hashes.computed(), hashes + 1) << "it was proven";
@@ -104,7 +104,7 @@ TEST(KeyVerifier, GarbageCostsNeitherDatabaseNorArgon2) {
   const std::string unknown_gen =
       core::AssembleKeyString("", std::string(16, 'k'), std::string(43, 's'), 'Z', std::string(11, 't'));
   EXPECT_EQ(service.MustVerify(unknown_gen), Decision::kNotFound);
-  EXPECT_EQ(service.MustVerify(service.ring.Mint().Expose()), Decision::kNotFound);  // Right tag, unknown kid.
+  EXPECT_EQ(service.MustVerify(service.TheRing()->Mint().Expose()), Decision::kNotFound);  // Right tag, unknown kid.
   EXPECT_EQ(service.hashes.computed(), hashes);
 }
 
@@ -123,8 +123,8 @@ std::string ForgedWithRightTag(const KeyRing& ring, const std::string& kid) {
 TEST(KeyVerifier, AWrongSecretUnderARightTagIsNotFoundAndTellsNothing) {
   MemoryService service(MemoryService::Proofs::kMemory);
   const IssuedKey issued = service.MustCreate(service.acme_owner, "acme", "editor");
-  const std::string forged = ForgedWithRightTag(service.ring, issued.key.kid);
-  ASSERT_EQ(service.ring.CheckTag(*core::ParseKeyString(forged)), KeyRing::TagCheck::kMinted);
+  const std::string forged = ForgedWithRightTag(*service.TheRing(), issued.key.kid);
+  ASSERT_EQ(service.TheRing()->CheckTag(*core::ParseKeyString(forged)), KeyRing::TagCheck::kMinted);
   const int64_t hashes = service.hashes.computed();
   for (const bool deleted : {false, true}) {
     if (deleted) {
@@ -137,7 +137,7 @@ TEST(KeyVerifier, AWrongSecretUnderARightTagIsNotFoundAndTellsNothing) {
   }
   // The version's proof is known, so a comparison decides. For an unproven one, Argon2 does.
   EXPECT_EQ(service.hashes.computed(), hashes);
-  EXPECT_EQ(service.MustVerify(ForgedWithRightTag(service.ring, service.acme_owner.kid)), Decision::kNotFound);
+  EXPECT_EQ(service.MustVerify(ForgedWithRightTag(*service.TheRing(), service.acme_owner.kid)), Decision::kNotFound);
   EXPECT_EQ(service.hashes.computed(), hashes + 1);
 }
 
@@ -218,7 +218,7 @@ TEST(KeyVerifier, AKeyOfADeletedOrganizationIsRevoked) {
 TEST(KeyVerifier, WithoutALeaseItCanNotDecideAndNeverSaysNotFound) {
   MemoryService service(MemoryService::Proofs::kMemory);
   const IssuedKey issued = service.MustCreate(service.acme_owner, "acme", "editor");
-  const std::string unknown(service.ring.Mint().Expose());
+  const std::string unknown(service.TheRing()->Mint().Expose());
   service.store.SetUnavailable(true);
   service.Advance(absl::Seconds(5) - absl::Nanoseconds(1));
   EXPECT_EQ(service.MustVerify(issued.key_string.Expose()), Decision::kAllowed);
@@ -243,7 +243,7 @@ TEST(KeyVerifier, AnUnprovenKeyNeedsTheDatabaseAndSaysSo) {
 TEST(KeyVerifier, ARingThatLacksThePepperCanNotDecide) {
   MemoryService service;
   // A record naming a pepper this ring does not hold, as after a ring was swapped for one without it.
-  const core::Secret text = service.ring.Mint();
+  const core::Secret text = service.TheRing()->Mint();
   const auto parts = core::ParseKeyString(text.Expose());
   const auto decide = [&](const storage::LockedState& state) -> absl::StatusOr<storage::Mutation> {
     Change change;

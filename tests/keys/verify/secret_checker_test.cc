@@ -121,17 +121,17 @@ class ProverTest : public ::testing::Test {
     const auto ticket = hashes_.Admit(absl::InfiniteDuration());
     StoredSecret secret;
     secret.version = static_cast<int32_t>(++versions_[kid]);
-    secret.hash = *hashes_.Hash(*ticket, ring_.PreHash("1", parts.kid, parts.secret));
+    secret.hash = *hashes_.Hash(*ticket, KeyRingHandle::Pin(ring_)->PreHash("1", parts.kid, parts.secret));
     secret.pepper_id = pepper_id;
-    if (stored == Stored::kActiveProof) secret.proof = ring_.ProofOf(parts);
-    if (stored == Stored::kRetiredProof) secret.proof = ring_.ProofOf(parts, '1');
+    if (stored == Stored::kActiveProof) secret.proof = KeyRingHandle::Pin(ring_)->ProofOf(parts);
+    if (stored == Stored::kRetiredProof) secret.proof = KeyRingHandle::Pin(ring_)->ProofOf(parts, '1');
     if (stored == Stored::kForeignProof) secret.proof = Proof{.ring_id = '9'};
     store_.Add(kid, secret);
     LoadIndex();
     return text;
   }
   std::string AddKey(Stored stored, const std::string& pepper_id = "1") {
-    const core::Secret minted = ring_.Mint();
+    const core::Secret minted = KeyRingHandle::Pin(ring_)->Mint();
     kids_.emplace_back(core::ParseKeyString(minted.Expose())->kid);
     return AddVersion(kids_.back(), stored, pepper_id);
   }
@@ -158,7 +158,9 @@ class ProverTest : public ::testing::Test {
   }
 
   static std::string KidOf(const std::string& text) { return std::string(core::ParseKeyString(text)->kid); }
-  Proof NameOf(const std::string& text) const { return ring_.ProofOf(*core::ParseKeyString(text)); }
+  Proof NameOf(const std::string& text) const {
+    return KeyRingHandle::Pin(ring_)->ProofOf(*core::ParseKeyString(text));
+  }
   Proof Indexed(const std::string& kid, int32_t version = 1) const {
     const KeyIndex::Pin pin(index_);
     const IndexedKey* const key = pin.FindKey(kid);
@@ -183,7 +185,7 @@ class ProverTest : public ::testing::Test {
 
   FakeClock clock_;
   SecretStore store_;
-  KeyRing ring_ = RotatedRing();
+  KeyRingHandle ring_{RotatedRing()};
   KeyIndex index_;
   HashPool hashes_{{.workers = 1, .profile = RandomKeyProfile(), .nice = 0}, clock_};
   std::map<std::string, int> versions_;

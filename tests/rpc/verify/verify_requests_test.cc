@@ -35,7 +35,7 @@ TEST(VerifyRequest, EveryFieldArrives) {
   const v1::VerifyRequest request = FullQuestion();
   keys::VerifyQuery query;
   ASSERT_TRUE(ReadVerifyQuery(request, -1, query).ok());
-  EXPECT_EQ(query.key_string, "lk1_x");
+  EXPECT_EQ(query.key.text(), "lk1_x");
   EXPECT_EQ(query.required_permissions, std::vector<std::string>{"app.read"});
   EXPECT_EQ(query.client_ip, "10.0.0.1");
   EXPECT_EQ(query.min_revision, kToken);
@@ -48,7 +48,7 @@ TEST(VerifyRequest, UsedQuestionKeepsNothingOfTheFormerOne) {
   keys::VerifyQuery query;
   ASSERT_TRUE(ReadVerifyQuery(full, -1, query).ok());
   ASSERT_TRUE(ReadVerifyQuery(empty, -1, query).ok());
-  EXPECT_TRUE(query.key_string.empty());
+  EXPECT_TRUE(query.key.text().empty());
   EXPECT_TRUE(query.required_permissions.empty());
   EXPECT_TRUE(query.client_ip.empty());
   EXPECT_FALSE(query.min_revision.has_value());

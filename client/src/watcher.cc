@@ -175,17 +175,17 @@ void Watcher::Gone(WatchConnection& stream, const absl::Status& status) {
     return;
   }
   if (!was_present) return;
-  Down(status.ok() ? absl::UnavailableError("the server has ended the stream") : status);
+  OnDown(status.ok() ? absl::UnavailableError("the server has ended the stream") : status);
   ConnectLater();
 }
 
 void Watcher::Replace(const absl::Status& why) {
   present_->Cancel();
-  Down(why);
+  OnDown(why);
   ConnectLater();
 }
 
-void Watcher::Down(const absl::Status& why) {
+void Watcher::OnDown(const absl::Status& why) {
   breaks_.Add();
   watching_.store(false, std::memory_order_relaxed);
   events_.down();

@@ -68,7 +68,7 @@ class Watcher {
   void Gone(WatchConnection& stream, const absl::Status& status);
   // Gives up the present stream and opens another.
   void Replace(const absl::Status& why);
-  void Down(const absl::Status& why);
+  void OnDown(const absl::Status& why);
   // The regular business: pings, silence, the lease's coming and going.
   void CheckStream(uint64_t era);
   void PingNow();

@@ -2,94 +2,22 @@
 
 #include <CLI/CLI.hpp>
 
-#include "server/app/commands.h"
-#include "server/app/exit_error.h"
-#include "server/app/signals.h"
-#include "server/base/log.h"
-#include "server/keys/crypto/phc_hash.h"
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "client/core/key_format.h"
 #include "client/core/redaction.h"
+#include "server/app/commands.h"
+#include "server/app/exit_error.h"
+#include "server/app/service_flags.h"
+#include "server/app/signals.h"
+#include "server/base/log.h"
 
 namespace latchkey::app {
 namespace {
-
-std::string CheckLabel(const std::string& label) {
-  return core::IsLabel(label) ? "" : "wanted at most 15 of [a-z0-9_]";
-}
-
-void AddServiceFlags(CLI::App& command, ServiceOptions& options) {
-  command.add_option("--listen", options.listen, "HOST:PORT on loopback, or unix:PATH; port 0 picks a free one")
-      ->envname("LATCHKEYD_LISTEN")
-      ->capture_default_str();
-  command
-      .add_option(
-          "--hash-profile", options.hash_profile,
-          "Argon2id cost of new keys: owasp (19 MiB, 2 passes) or random-key (1 MiB, 1 pass; enough for 256-bit "
-          "random secrets, for large fleets)")
-      ->check(CLI::IsMember({"owasp", "random-key"}))
-      ->envname("LATCHKEYD_HASH_PROFILE")
-      ->capture_default_str();
-  command
-      .add_option("--hash-workers", options.hash_workers,
-                  "threads that run Argon2, each with its own fixed memory; 0 = half the cores")
-      ->check(CLI::Range(0, 64))
-      ->envname("LATCHKEYD_HASH_WORKERS")
-      ->capture_default_str();
-  command.add_option("--label", options.label, "cosmetic text in front of new key strings, at most 15 of [a-z0-9_]")
-      ->check(CheckLabel)
-      ->envname("LATCHKEYD_LABEL");
-  command
-      .add_option("--admin-workers", options.admin_workers,
-                  "threads that serve CreateKey, and as many for the rest of KeyAdmin")
-      ->check(CLI::Range(1, 256))
-      ->envname("LATCHKEYD_ADMIN_WORKERS")
-      ->capture_default_str();
-  command
-      .add_option(
-          "--database-connections", options.database_connections,
-          "size of the connection pool, beside one for following the log and one for --doorbell=notify; more than "
-          "--admin-workers, so that creates never hold up a revocation")
-      ->check(CLI::Range(2, 256))
-      ->envname("LATCHKEYD_DATABASE_CONNECTIONS")
-      ->capture_default_str();
-  command.add_option("--drain-seconds", options.drain_seconds, "how long calls in flight may take after TERM")
-      ->check(CLI::Range(0.0, 600.0))
-      ->envname("LATCHKEYD_DRAIN_SECONDS")
-      ->capture_default_str();
-  command
-      .add_option("--proofs", options.proofs,
-                  "where proofs of key strings are kept, 16 bytes a key that say nothing without the key ring: shared "
-                  "(in the database, so that restarts and other servers need no Argon2 for a key that was proven once) "
-                  "or memory (each server proves each key for itself)")
-      ->check(CLI::IsMember({"shared", "memory"}))
-      ->envname("LATCHKEYD_PROOFS")
-      ->capture_default_str();
-  command
-      .add_option("--doorbell", options.doorbell,
-                  "how servers tell each other of a change within milliseconds: notify (PostgreSQL's NOTIFY; wants a "
-                  "connection that is no pooler's), peer (UDP between the servers, authenticated by the key ring) or "
-                  "none. A hint only: without it a change is everywhere within a second, and the bound holds anyway")
-      ->check(CLI::IsMember({"notify", "peer", "none"}))
-      ->envname("LATCHKEYD_DOORBELL")
-      ->capture_default_str();
-  command
-      .add_option("--doorbell-listen", options.doorbell_listen,
-                  "with --doorbell=peer: HOST:PORT to hear rings on (UDP), port 0 = a free one; the default is of use "
-                  "on one machine only")
-      ->envname("LATCHKEYD_DOORBELL_LISTEN")
-      ->capture_default_str();
-  command
-      .add_option("--doorbell-advertise", options.doorbell_advertise,
-                  "with --doorbell=peer: HOST or HOST:PORT that the other servers ring at; default: what was bound. "
-                  "Needed if --doorbell-listen is 0.0.0.0 or [::]")
-      ->envname("LATCHKEYD_DOORBELL_ADVERTISE");
-  command.add_option("--log-level", options.log_level, "debug, info, warning or error; JSON lines on stderr")
-      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
-      ->envname("LATCHKEYD_LOG_LEVEL")
-      ->capture_default_str();
-}
 
 void AddStateFlag(CLI::App& command, std::string& directory, const std::string& more) {
   command
@@ -122,6 +50,119 @@ void SetLogLevel(const std::string& name) {
   if (name == "error") log::SetLevel(log::Level::kError);
 }
 
+// What the command line asks for; empty until a subcommand is parsed.
+using Run = std::function<int()>;
+
+// When `command` was parsed, `run` is `function` with its options.
+template <typename Options>
+void RunWhenParsed(CLI::App& command, Run& run, std::shared_ptr<Options> options, int (*function)(const Options&)) {
+  command.callback(
+      [&run, options = std::move(options), function] { run = [options, function] { return function(*options); }; });
+}
+
+void AddServeCommand(CLI::App& app, Run& run) {
+  const auto options = std::make_shared<ServeOptions>();
+  CLI::App& command = *app.add_subcommand(
+      "serve",
+      "Serve KeyAdmin and KeyVerify on a PostgreSQL database. Without the database it listens, reports "
+      "NOT_SERVING and keeps trying. TERM drains.");
+  AddServiceFlags(command, options->service);
+  AddDatabaseFlag(command, options->database_url_file);
+  AddKeyringFlag(command, options->keyring_file);
+  AddStateFlag(command, options->service.state_dir, "Default: none, nothing is remembered");
+  command.add_flag("--migrate,!--no-migrate", options->migrate,
+                   "bring the schema up to date at the start (default); safe with several replicas");
+  RunWhenParsed<ServeOptions>(command, run, options, [](const ServeOptions& given) {
+    SetLogLevel(given.service.log_level);
+    return RunServe(given);
+  });
+}
+
+void AddDevCommand(CLI::App& app, Run& run) {
+  const auto options = std::make_shared<DevOptions>();
+  CLI::App& command = *app.add_subcommand(
+      "dev",
+      "Serve with a private PostgreSQL under --data-dir, made on the first start together with organization acme "
+      "and the key files system.key, acme.key and verifier.key.");
+  AddServiceFlags(command, options->service);
+  command.add_option("--data-dir", options->data_dir, "where everything lives; made 0700 if missing")
+      ->envname("LATCHKEYD_DATA_DIR")
+      ->capture_default_str();
+  AddStateFlag(command, options->service.state_dir, "Default: state in the data directory");
+  RunWhenParsed<DevOptions>(command, run, options, [](const DevOptions& given) {
+    SetLogLevel(given.service.log_level);
+    return RunDev(given);
+  });
+}
+
+void AddMigrateCommand(CLI::App& app, Run& run) {
+  const auto options = std::make_shared<MigrateOptions>();
+  CLI::App& command = *app.add_subcommand("migrate", "Bring the database's schema up to date, and exit.");
+  AddDatabaseFlag(command, options->database_url_file);
+  RunWhenParsed(command, run, options, RunMigrate);
+}
+
+void AddBootstrapCommand(CLI::App& app, Run& run) {
+  const auto options = std::make_shared<BootstrapOptions>();
+  CLI::App& command =
+      *app.add_subcommand("bootstrap",
+                          "Bring the schema up to date and make the first owner of organization system, only while no "
+                          "owner has ever existed, and exit.");
+  AddDatabaseFlag(command, options->database_url_file);
+  AddKeyringFlag(command, options->keyring_file);
+  command.add_option("--out", options->out, "new 0600 file for the key string")->required();
+  RunWhenParsed(command, run, options, RunBootstrap);
+}
+
+void AddAcceptHistoryCommand(CLI::App& app, Run& run) {
+  const auto options = std::make_shared<AcceptHistoryOptions>();
+  CLI::App& command = *app.add_subcommand(
+      "accept-history",
+      "Show the history that a server followed beside the database's, let the server follow the database's from now "
+      "on, and exit. For a server that refuses to start after its database was restored or failed over: the changes "
+      "that the database has lost are lost, revocations among them; check that keys deleted lately are deleted. Stop "
+      "the server first.");
+  AddDatabaseFlag(command, options->database_url_file);
+  AddStateFlag(command, options->state_dir, "The one that the server is started with");
+  command.get_option("--state-dir")->required();
+  RunWhenParsed(command, run, options, RunAcceptHistory);
+}
+
+void AddSetBoundCommand(CLI::App& app, Run& run) {
+  const auto options = std::make_shared<SetBoundOptions>();
+  CLI::App& command = *app.add_subcommand(
+      "set-bound",
+      "Set L, the time after which no server and no cache answers from what it heard before (default 5 s), in the "
+      "database, and exit. All servers take it over at their next renewal. A short one revokes sooner when something "
+      "fails; a long one answers longer while the database is away.");
+  AddDatabaseFlag(command, options->database_url_file);
+  command.add_option("--seconds", options->seconds, "L, 2 to 60")->required()->check(CLI::Range(2, 60));
+  RunWhenParsed(command, run, options, RunSetBound);
+}
+
+void AddReplicasCommand(CLI::App& app, Run& run) {
+  const auto options = std::make_shared<ReplicasOptions>();
+  CLI::App& command = *app.add_subcommand(
+      "replicas",
+      "List the servers that renew their lease in the database, with what each has applied and what its clients have "
+      "acknowledged, and exit. One whose beat does not rise from call to call is dead or cut off.");
+  AddDatabaseFlag(command, options->database_url_file);
+  RunWhenParsed(command, run, options, RunReplicas);
+}
+
+void AddKeyringCommand(CLI::App& app, Run& run) {
+  const auto options = std::make_shared<KeyringInitOptions>();
+  CLI::App& keyring = *app.add_subcommand("keyring", "Make the key ring.");
+  keyring.require_subcommand(1);
+  CLI::App& command = *keyring.add_subcommand("init", "Write a new key ring, and exit.");
+  AddKeyringFlag(command, options->keyring_file, "--keyring,--out");
+  RunWhenParsed(command, run, options, RunKeyringInit);
+}
+
+void AddVersionCommand(CLI::App& app, Run& run) {
+  app.add_subcommand("version", "Print the version, and exit.")->callback([&run] { run = RunVersion; });
+}
+
 }  // namespace
 
 int RunCommandLine(int argc, char** argv) {
@@ -140,77 +181,16 @@ int RunCommandLine(int argc, char** argv) {
       "missing or open key ring or database URL file, a database this build can't use or whose history is not the one\n"
       "that was followed (see accept-history), a damaged state directory, or bootstrap a second time.");
 
-  ServeOptions serve;
-  CLI::App* const serve_command = app.add_subcommand(
-      "serve",
-      "Serve KeyAdmin and KeyVerify on a PostgreSQL database. Without the database it listens, reports "
-      "NOT_SERVING and keeps trying. TERM drains.");
-  AddServiceFlags(*serve_command, serve.service);
-  AddDatabaseFlag(*serve_command, serve.database_url_file);
-  AddKeyringFlag(*serve_command, serve.keyring_file);
-  AddStateFlag(*serve_command, serve.service.state_dir, "Default: none, nothing is remembered");
-  serve_command->add_flag("--migrate,!--no-migrate", serve.migrate,
-                          "bring the schema up to date at the start (default); safe with several replicas");
-
-  DevOptions dev;
-  CLI::App* const dev_command = app.add_subcommand(
-      "dev",
-      "Serve with a private PostgreSQL under --data-dir, made on the first start together with organization acme "
-      "and the key files system.key, acme.key and verifier.key.");
-  AddServiceFlags(*dev_command, dev.service);
-  dev_command->add_option("--data-dir", dev.data_dir, "where everything lives; made 0700 if missing")
-      ->envname("LATCHKEYD_DATA_DIR")
-      ->capture_default_str();
-
-  AddStateFlag(*dev_command, dev.service.state_dir, "Default: state in the data directory");
-
-  MigrateOptions migrate;
-  CLI::App* const migrate_command = app.add_subcommand("migrate", "Bring the database's schema up to date, and exit.");
-  AddDatabaseFlag(*migrate_command, migrate.database_url_file);
-
-  BootstrapOptions bootstrap;
-  CLI::App* const bootstrap_command =
-      app.add_subcommand("bootstrap",
-                         "Bring the schema up to date and make the first owner of organization system, only while no "
-                         "owner has ever existed, and exit.");
-  AddDatabaseFlag(*bootstrap_command, bootstrap.database_url_file);
-  AddKeyringFlag(*bootstrap_command, bootstrap.keyring_file);
-  bootstrap_command->add_option("--out", bootstrap.out, "new 0600 file for the key string")->required();
-
-  AcceptHistoryOptions accept_history;
-  CLI::App* const accept_command = app.add_subcommand(
-      "accept-history",
-      "Show the history that a server followed beside the database's, let the server follow the database's from now "
-      "on, and exit. For a server that refuses to start after its database was restored or failed over: the changes "
-      "that the database has lost are lost, revocations among them; check that keys deleted lately are deleted. Stop "
-      "the server first.");
-  AddDatabaseFlag(*accept_command, accept_history.database_url_file);
-  AddStateFlag(*accept_command, accept_history.state_dir, "The one that the server is started with");
-  accept_command->get_option("--state-dir")->required();
-
-  SetBoundOptions set_bound;
-  CLI::App* const bound_command = app.add_subcommand(
-      "set-bound",
-      "Set L, the time after which no server and no cache answers from what it heard before (default 5 s), in the "
-      "database, and exit. All servers take it over at their next renewal. A short one revokes sooner when something "
-      "fails; a long one answers longer while the database is away.");
-  AddDatabaseFlag(*bound_command, set_bound.database_url_file);
-  bound_command->add_option("--seconds", set_bound.seconds, "L, 2 to 60")->required()->check(CLI::Range(2, 60));
-
-  ReplicasOptions replicas;
-  CLI::App* const replicas_command = app.add_subcommand(
-      "replicas",
-      "List the servers that renew their lease in the database, with what each has applied and what its clients have "
-      "acknowledged, and exit. One whose beat does not rise from call to call is dead or cut off.");
-  AddDatabaseFlag(*replicas_command, replicas.database_url_file);
-
-  KeyringInitOptions keyring_init;
-  CLI::App* const keyring_command = app.add_subcommand("keyring", "Make the key ring.");
-  keyring_command->require_subcommand(1);
-  CLI::App* const init_command = keyring_command->add_subcommand("init", "Write a new key ring, and exit.");
-  AddKeyringFlag(*init_command, keyring_init.keyring_file, "--keyring,--out");
-
-  CLI::App* const version_command = app.add_subcommand("version", "Print the version, and exit.");
+  Run run;
+  AddServeCommand(app, run);
+  AddDevCommand(app, run);
+  AddMigrateCommand(app, run);
+  AddBootstrapCommand(app, run);
+  AddAcceptHistoryCommand(app, run);
+  AddSetBoundCommand(app, run);
+  AddReplicasCommand(app, run);
+  AddKeyringCommand(app, run);
+  AddVersionCommand(app, run);
 
   try {
     app.parse(argc, argv);
@@ -221,22 +201,7 @@ int RunCommandLine(int argc, char** argv) {
     const std::string what = unknown.empty() ? std::string(error.what()) : "unknown argument " + unknown.front();
     return Report({kExitUsage, core::Redacted(what) + " (see latchkeyd --help)"});
   }
-  if (*serve_command) {
-    SetLogLevel(serve.service.log_level);
-    return RunServe(serve);
-  }
-  if (*dev_command) {
-    SetLogLevel(dev.service.log_level);
-    return RunDev(dev);
-  }
-  if (*migrate_command) return RunMigrate(migrate);
-  if (*bootstrap_command) return RunBootstrap(bootstrap);
-  if (*accept_command) return RunAcceptHistory(accept_history);
-  if (*bound_command) return RunSetBound(set_bound);
-  if (*replicas_command) return RunReplicas(replicas);
-  if (*init_command) return RunKeyringInit(keyring_init);
-  if (*version_command) return RunVersion();
-  return kExitUsage;
+  return run ? run() : kExitUsage;
 }
 
 }  // namespace latchkey::app

@@ -176,21 +176,21 @@ int RunDev(const DevOptions& options) {
   };
   auto handle = std::make_unique<keys::KeyRingHandle>(*std::move(ring));
   const absl::Status made = MakeFirstKeys(database, *handle, options.service, keys, /*replace=*/true);
-  if (!made.ok() && errors::ReasonOf(made) != "ALREADY_BOOTSTRAPPED") return fail(made);
+  if (!made.ok() && errors::ReasonOf(made) != errors::Reason::kAlreadyBootstrapped) return fail(made);
 
   ServiceOptions service_options = options.service;
   if (service_options.state_dir.empty()) service_options.state_dir = data.path + "/state";
   absl::StatusOr<std::unique_ptr<Server>> server =
       Server::Start(service_options, std::move(handle), database, /*migrate=*/false);
   if (!server.ok()) return fail(server.status());
-  auto keeper = std::make_unique<PostgresSupervisor>(*data.postgres);
+  auto supervisor = std::make_unique<PostgresSupervisor>(*data.postgres);
   bool announced = false;
   while (!WaitForStop(absl::Milliseconds(50))) {
     (*server)->UpdateHealth();
     if (const absl::Status fatal = (*server)->fatal(); !fatal.ok()) {
       server->reset();
-      keeper.reset();
-      if (!keys::LogFollower::IsHistoryRefused(fatal)) return fail(fatal);
+      supervisor.reset();
+      if (errors::ReasonOf(fatal) != errors::Reason::kHistoryRefused) return fail(fatal);
       // There is no database to name to accept-history once this process has ended.
       return Report({kExitConfig, absl::StrCat(std::string(fatal.message()), "; under latchkeyd dev, remove ",
                                                service_options.state_dir, "/position instead")});
@@ -202,7 +202,7 @@ int RunDev(const DevOptions& options) {
   }
   (*server)->Drain(absl::Seconds(options.service.drain_seconds));
   server->reset();
-  keeper.reset();
+  supervisor.reset();
   data.postgres.reset();
   return kExitOk;
 }

@@ -32,7 +32,7 @@ absl::Status MakeFirstKeys(const std::string& connection_string, const keys::Key
   };
   const absl::Status done = bootstrapper.Run(first, keep);
   // Then the keys may exist, and these are their only strings.
-  const bool may_exist = errors::ReasonOf(done) == "OUTCOME_UNKNOWN";
+  const bool may_exist = errors::ReasonOf(done) == errors::Reason::kOutcomeUnknown;
   if (!done.ok() && !may_exist) {
     for (const std::string& file : written) unlink(file.c_str());
   }

@@ -7,8 +7,10 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "client/core/secret.h"
 #include "server/app/key_ring_file.h"
 #include "server/base/log.h"
@@ -92,7 +94,7 @@ Server::Server(const ServiceOptions& options, std::unique_ptr<keys::KeyRingHandl
                       catch_ups_.Wake();
                     }}),
       doorbells_(renewer_),
-      waiter_(*store_, follower_, &doorbells_, clock_) {
+      waiter_(*store_, follower_, &doorbells_, clock_, [](absl::Duration pause) { absl::SleepFor(pause); }) {
   rpc::RpcServer::Options rpc_options;
   rpc_options.listen = options.listen;
   rpc_options.admin_workers = options.admin_workers;
@@ -152,19 +154,19 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServiceOptions& opti
     if (!peers.ok()) return peers.status();
     parts.peers = *std::move(peers);
   }
-  std::unique_ptr<Server> service(new Server(options, std::move(ring), connection_string, migrate, std::move(parts)));
-  const absl::StatusOr<int> port = service->rpc_->Start();
+  std::unique_ptr<Server> server(new Server(options, std::move(ring), connection_string, migrate, std::move(parts)));
+  const absl::StatusOr<int> port = server->rpc_->Start();
   if (!port.ok()) return absl::UnavailableError(port.status().message());
   const bool is_socket = options.listen.rfind("unix:", 0) == 0;
-  service->address_ = is_socket ? options.listen : absl::StrCat(HostOf(options.listen), ":", *port);
-  service->renewals_.Start([service = service.get()] { return service->renewer_.RenewIfDue(); });
-  service->catch_ups_.Start([service = service.get()]() -> std::optional<base::BootTime> {
-    service->renewer_.CatchUpIfRung();
+  server->address_ = is_socket ? options.listen : absl::StrCat(HostOf(options.listen), ":", *port);
+  server->renewals_.Start([server = server.get()] { return server->renewer_.RenewIfDue(); });
+  server->catch_ups_.Start([server = server.get()]() -> std::optional<base::BootTime> {
+    server->renewer_.CatchUpIfRung();
     return std::nullopt;
   });
-  service->flusher_.Start(kLookForReportsEvery, [service = service.get()] { service->FlushUses(); });
-  service->maintenance_.Start(kMaintenanceEvery, [service = service.get()] { service->RunMaintenance(); });
-  return service;
+  server->flusher_.Start(kLookForReportsEvery, [server = server.get()] { server->FlushUses(); });
+  server->maintenance_.Start(kMaintenanceEvery, [server = server.get()] { server->RunMaintenance(); });
+  return server;
 }
 
 Server::~Server() { Drain(absl::ZeroDuration()); }
@@ -183,9 +185,12 @@ absl::Status Server::Prepare() {
 }
 
 absl::Status Server::ExplainRefusal(const absl::Status& status) const {
-  return absl::FailedPreconditionError(absl::StrCat(std::string(status.message()),
-                                                    "; if this is the right database, run latchkeyd accept-history",
-                                                    " --state-dir ", state_ == nullptr ? "" : state_->path()));
+  absl::Status explained(status.code(), absl::StrCat(std::string(status.message()),
+                                                     "; if this is the right database, run latchkeyd accept-history",
+                                                     " --state-dir ", state_ == nullptr ? "" : state_->path()));
+  status.ForEachPayload(
+      [&explained](absl::string_view url, const absl::Cord& payload) { explained.SetPayload(url, payload); });
+  return explained;
 }
 
 void Server::FlushUses() {

@@ -3,7 +3,7 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <vector>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -12,9 +12,55 @@
 // (UPPER_SNAKE, google.rpc.ErrorInfo.reason) and its wording. No function takes a key string or a secret.
 namespace latchkey::errors {
 
+// What went wrong, for programs. Its name on the wire is in UPPER_SNAKE: kFieldInvalid is FIELD_INVALID.
+enum class Reason {
+  kNone,  // Of a status that was not made here.
+  kFieldInvalid,
+  kFieldRequired,
+  kFieldNotSupported,
+  kMaskPathInvalid,
+  kRoleUnknown,
+  kPageTokenInvalid,
+  kCredentialsMissing,
+  kCredentialsInvalid,
+  kPermissionMissing,
+  kRoleExceedsCreator,
+  kExpiryExceedsCreator,
+  kCidrsExceedCreator,
+  kKeyNotFound,
+  kOrganizationNotFound,
+  kOrganizationExists,
+  kRequestReplayed,
+  kEtagMismatch,
+  kKeyDeleted,
+  kLastOwner,
+  kDescendantsExceedCreator,
+  kRevisionUnknown,
+  kAlreadyBootstrapped,
+  kDatabaseUnavailable,
+  kOutcomeUnknown,
+  kLeaseExpired,
+  kRevisionNotReached,
+  kReplicaForgotten,
+  kWatchEnded,
+  kKeyRingLacksId,
+  kShuttingDown,
+  kHashPoolFull,
+  kWorkersBusy,
+  kTooManyFailures,
+  kContended,
+  kDeadlineExceeded,
+  kInternal,
+  kHistoryRefused,
+};
+// "" of kNone.
+std::string_view NameOf(Reason reason);
+// Of a status made here.
+Reason ReasonOf(const absl::Status& status);
+
 // What an error of the catalogue carries beside code and message.
 struct Detail {
-  std::string reason;
+  Reason reason = Reason::kNone;
   // The wrong field's full path and what was wanted; "" if the error is not a field's.
   std::string field;
   std::string wanted;
@@ -26,8 +72,6 @@ struct Detail {
 
 // The detail of a status made here; nullopt for any other.
 std::optional<Detail> DetailOf(const absl::Status& status);
-// Its reason, "" if it has none.
-std::string ReasonOf(const absl::Status& status);
 
 // --- The request is wrong: INVALID_ARGUMENT, with the field's path and what was wanted. ---
 absl::Status FieldInvalid(const std::string& field, const std::string& wanted);            // FIELD_INVALID
@@ -77,6 +121,11 @@ absl::Status TooManyFailures(absl::Duration retry_after);  // RESOURCE_EXHAUSTED
 absl::Status WorkersBusy(absl::Duration retry_after);      // RESOURCE_EXHAUSTED WORKERS_BUSY
 absl::Status Contended();                                  // ABORTED CONTENDED: lock waits and retries ran out
 absl::Status DeadlineExceeded();                           // DEADLINE_EXCEEDED DEADLINE_EXCEEDED
+
+// --- This server and its database. ---
+// FAILED_PRECONDITION HISTORY_REFUSED: the database has another past than this server followed, for an operator to
+// accept. `how`: in what they differ. Never a caller's.
+absl::Status HistoryRefused(const std::string& how);
 
 // --- Ours. The text is for the log; callers see a fixed sentence. ---
 absl::Status Internal(const std::string& for_the_log);  // INTERNAL INTERNAL

@@ -8,19 +8,20 @@
 #include <thread>
 #include <vector>
 
+#include "server/base/work_queue.h"
+
 namespace latchkey::base {
 
 // A fixed number of threads and a bounded queue, for work that may block on the database. Thread-safe.
-class WorkerPool {
+class WorkerPool final : public WorkQueue {
  public:
   WorkerPool(int threads, size_t queue_limit);
   // Runs what is queued, then joins.
-  ~WorkerPool();
+  ~WorkerPool() override;
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
 
-  // False, and `job` untouched, if the queue is full or the pool is stopping: the caller refuses the call.
-  [[nodiscard]] bool TryRun(std::function<void()>& job);
+  [[nodiscard]] bool TryRun(std::function<void()>& job) override;
   // Refuses new work, finishes what is queued, joins. Idempotent.
   void Stop();
 

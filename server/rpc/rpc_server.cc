@@ -10,13 +10,14 @@
 #include <atomic>
 #include <chrono>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "latchkey/v1/key_admin.grpc.pb.h"
 #include "latchkey/v1/key_verify.grpc.pb.h"
+#include "server/base/executor.h"
 #include "server/base/log.h"
-#include "server/base/worker_pool.h"
 #include "server/rpc/admin/key_admin_service.h"
 #include "server/rpc/call/authenticator.h"
 #include "server/rpc/call/security_log.h"
@@ -57,23 +58,35 @@ void PrepareGrpc() {
   static_cast<void>(done);
 }
 
+// The classes of work that may block, the most urgent first.
+enum Work : size_t { kRevoke, kRevocationWaits, kAdmin, kVerifyWaits, kIssue };
+
+std::vector<base::Executor::WorkClass> WorkClasses(const RpcServer::Options& options) {
+  const size_t admin_queue = kAdminQueuePerWorker * static_cast<size_t>(options.admin_workers);
+  std::vector<base::Executor::WorkClass> classes(5);
+  classes[kRevoke] = {.reserved = 2, .limit = options.admin_workers + 1, .queue = admin_queue};
+  classes[kRevocationWaits] = {.reserved = 4, .limit = options.waiting_workers, .queue = kWaitingQueue};
+  classes[kAdmin] = {.reserved = 1, .limit = options.admin_workers, .queue = admin_queue};
+  classes[kVerifyWaits] = {.reserved = 1, .limit = options.waiting_workers, .queue = kWaitingQueue};
+  classes[kIssue] = {.reserved = 1, .limit = options.admin_workers, .queue = admin_queue};
+  return classes;
+}
+
 }  // namespace
 
 struct RpcServer::Running {
   Running(const Domain& domain, const Options& options)
-      : admin_workers(options.admin_workers, kAdminQueuePerWorker * static_cast<size_t>(options.admin_workers)),
-        issue_workers(options.admin_workers, kAdminQueuePerWorker * static_cast<size_t>(options.admin_workers)),
-        waiting_workers(options.waiting_workers, kWaitingQueue),
-        revocation_workers(options.waiting_workers, kWaitingQueue),
+      : executor(WorkClasses(options), std::max(options.admin_workers, options.waiting_workers)),
         authenticator(domain.verifier, security_log),
         admin({.authenticator = authenticator,
                .keys = domain.keys,
                .organizations = domain.organizations,
                .roles = domain.roles,
                .ring = domain.ring,
-               .workers = admin_workers,
-               .issue_workers = issue_workers,
-               .waiting = revocation_workers,
+               .admin = executor.queue(kAdmin),
+               .issue = executor.queue(kIssue),
+               .revoke = executor.queue(kRevoke),
+               .revocation_waits = executor.queue(kRevocationWaits),
                .revocations = domain.revocations,
                .follower = domain.follower,
                .clock = domain.clock}),
@@ -84,17 +97,14 @@ struct RpcServer::Running {
                 .hub = domain.hub,
                 .uses = domain.uses,
                 .clock = domain.clock,
-                .waiting = waiting_workers,
+                .waiting = executor.queue(kVerifyWaits),
                 .streams = options.streams}),
         grpc_admin(*v1::CreateKeyRequest::descriptor()->file()->FindServiceByName("KeyAdmin"), admin.methods()),
         grpc_verify(*v1::VerifyRequest::descriptor()->file()->FindServiceByName("KeyVerify"), verify.methods()),
         health(domain.serving) {}
 
   SecurityLog security_log;
-  base::WorkerPool admin_workers;
-  base::WorkerPool issue_workers;
-  base::WorkerPool waiting_workers;
-  base::WorkerPool revocation_workers;
+  base::Executor executor;
   Authenticator authenticator;
   KeyAdminService admin;
   KeyVerifyService verify;
@@ -150,10 +160,7 @@ void RpcServer::Drain(absl::Duration grace) {
                              absl::ToChronoMilliseconds(std::max(grace, absl::ZeroDuration())));
   running_->server->Wait();
   // Every call has been answered, so the queues are empty.
-  running_->admin_workers.Stop();
-  running_->issue_workers.Stop();
-  running_->waiting_workers.Stop();
-  running_->revocation_workers.Stop();
+  running_->executor.Stop();
   running_ = nullptr;
 }
 

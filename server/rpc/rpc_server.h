@@ -29,10 +29,10 @@ class RpcServer {
     std::string listen = "127.0.0.1:50051";  // host:port, port 0 = a free one; or unix:PATH.
     int max_message_bytes = 64 * 1024;       // Of a request.
     int max_metadata_bytes = 8 * 1024;
-    int admin_workers = 8;  // CreateKeys at a time, and other calls of KeyAdmin; each may hold a database connection.
+    int admin_workers = 8;  // CreateKeys at a time, DeleteKeys, and other calls of KeyAdmin.
     // StreamVerify streams at a time, and Watch streams; of each, one key may hold half.
     size_t streams = 10'000;
-    int waiting_workers = 8;  // Calls at a time that wait for the log (min_revision, fresh), and DeleteKeys that do.
+    int waiting_workers = 8;  // At least 4. Calls at a time that wait for the log, and DeleteKeys that do.
   };
   // What it serves; all outlive the server.
   struct Domain {

@@ -15,7 +15,7 @@ using ::testing::HasSubstr;
 TEST(Guarded, ExceptionBecomesInternalWithItsTextForTheLog) {
   const absl::Status known = Guarded([]() -> absl::Status { throw std::runtime_error("boom"); });
   EXPECT_EQ(known.code(), absl::StatusCode::kInternal);
-  EXPECT_EQ(errors::ReasonOf(known), "INTERNAL");
+  EXPECT_EQ(errors::NameOf(errors::ReasonOf(known)), "INTERNAL");
   EXPECT_THAT(std::string(known.message()), HasSubstr("boom"));
   const absl::StatusOr<int> unknown = Guarded([]() -> absl::StatusOr<int> { throw 7; });
   EXPECT_EQ(unknown.status().code(), absl::StatusCode::kInternal);

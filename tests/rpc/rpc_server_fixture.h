@@ -153,7 +153,8 @@ class RpcServerFixture : public ::testing::Test {
   }
 
   MemoryService service_;
-  keys::RevocationWaiter revocations_{service_.store, service_.follower, nullptr, service_.clock};
+  keys::RevocationWaiter revocations_{service_.store, service_.follower, nullptr, service_.clock,
+                                      [](absl::Duration /*pause*/) { std::this_thread::yield(); }};
   ServingState serving_;
   RpcServer server_{Domain(service_.verifier), {.listen = "127.0.0.1:0", .streams = kStreams}};
   int port_ = 0;

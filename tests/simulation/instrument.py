@@ -31,10 +31,10 @@ EDITS = {
             "renew && !%s ? store_.RenewLease(" % on("kServerPollsALaggingStandby"),
         ),
         (
-            "    if (!page.ok()) {\n      if (errors::ReasonOf(page.status()) == \"REPLICA_FORGOTTEN\") {",
-            "    if (%s && errors::ReasonOf(page.status()) == \"REPLICA_FORGOTTEN\") {\n"
+            "    if (!page.ok()) {\n      if (errors::ReasonOf(page.status()) == errors::Reason::kReplicaForgotten) {",
+            "    if (%s && errors::ReasonOf(page.status()) == errors::Reason::kReplicaForgotten) {\n"
             "      page = store_.ReadLog(cursor.rev, options_.page);\n    }\n"
-            "    if (!page.ok()) {\n      if (errors::ReasonOf(page.status()) == \"REPLICA_FORGOTTEN\") {"
+            "    if (!page.ok()) {\n      if (errors::ReasonOf(page.status()) == errors::Reason::kReplicaForgotten) {"
             % on("kServerZeroRowRenewalAccepted"),
         ),
         (

@@ -184,9 +184,40 @@ def check_tree(root):
             found += check_source(path, text)
         for number, rule in sorted(found):
             yield f"{path}:{number}: {rule}"
+    yield from check_tests(root)
+
+
+TESTED_ELSEWHERE = "tests/style/tested_elsewhere.txt"
+
+
+def test_of(path):
+    """Where the test of a product file belongs: tests mirror the code."""
+    return "tests/" + path.removeprefix("server/").removesuffix(".cc") + "_test.cc"
+
+
+def check_tests(root):
+    """Each product file has a test of its name, or a line in the list that says which test has it, and why."""
+    listed = {}
+    file = root / TESTED_ELSEWHERE
+    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n") if file.exists() else [], 1):
+        if not line or line.startswith("#"):
+            continue
+        path, test, why = (line.split(" | ") + ["", ""])[:3]
+        listed[path] = number
+        if not why or not (root / path).is_file() or not (root / test).is_file():
+            yield f"{TESTED_ELSEWHERE}:{number}: wanted FILE | TEST | WHY, of files that exist"
+        elif (root / test_of(path)).is_file():
+            yield f"{TESTED_ELSEWHERE}:{number}: {path} has a test of its name"
+    for product in sorted([*root.glob("server/**/*.cc"), *root.glob("client/**/*.cc")]):
+        path = product.relative_to(root).as_posix()
+        if path not in listed and not (root / test_of(path)).is_file():
+            yield f"{path}:1: no {test_of(path)}, and no line in {TESTED_ELSEWHERE}"
 
 
 SEEDS = [
+    ("server/keys/admin/untested.cc", "int x;\n", "no tests/keys/admin/untested_test.cc"),
+    ("client/src/untested.cc", "int x;\n", "no tests/client/src/untested_test.cc"),
+    (TESTED_ELSEWHERE, "server/gone.cc | tests/gone_test.cc | it is gone\n", "of files that exist"),
     ("server/keys/admin/a.cc", "#include <pqxx/pqxx>\n", "only storage/postgres includes pqxx"),
     ("server/rpc/a.cc", "#include <libpq-fe.h>\n", "libpq"),
     ("server/keys/admin/a.cc", "#include <grpcpp/grpcpp.h>\n", "gRPC"),
@@ -250,7 +281,8 @@ def self_test():
             failures.append(f"not found: {rule} in {path}: {text.strip()[:60]!r}; found {found}")
     for path, text in GOOD:
         for line in findings(path, text):
-            failures.append(f"a false alarm: {line}")
+            if TESTED_ELSEWHERE not in line:  # A file alone in a tree has no test.
+                failures.append(f"a false alarm: {line}")
     for failure in failures:
         print(failure)
     print(f"{len(SEEDS)} seeded violations, {len(GOOD)} good files, {len(failures)} wrong")

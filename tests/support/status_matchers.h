@@ -37,8 +37,9 @@ MATCHER_P(HasCode, code, std::string(negation ? "has not" : "has") + " code " + 
 // The reason of the error catalogue.
 MATCHER_P(HasReason, reason,
           std::string(negation ? "has not" : "has") + " reason " + ::testing::PrintToString(reason)) {
-  *result_listener << "whose reason is \"" << errors::ReasonOf(StatusOf(arg)) << "\": " << StatusOf(arg).ToString();
-  return !StatusOf(arg).ok() && errors::ReasonOf(StatusOf(arg)) == reason;
+  *result_listener << "whose reason is \"" << errors::NameOf(errors::ReasonOf(StatusOf(arg)))
+                   << "\": " << StatusOf(arg).ToString();
+  return !StatusOf(arg).ok() && errors::NameOf(errors::ReasonOf(StatusOf(arg))) == reason;
 }
 
 // Both.
@@ -46,8 +47,8 @@ MATCHER_P2(IsError, code, reason,
            std::string(negation ? "is not " : "is ") + absl::StatusCodeToString(code) + " " +
                ::testing::PrintToString(reason)) {
   *result_listener << "which is " << absl::StatusCodeToString(StatusOf(arg).code()) << " "
-                   << errors::ReasonOf(StatusOf(arg)) << ": " << StatusOf(arg).ToString();
-  return StatusOf(arg).code() == code && errors::ReasonOf(StatusOf(arg)) == reason;
+                   << errors::NameOf(errors::ReasonOf(StatusOf(arg))) << ": " << StatusOf(arg).ToString();
+  return StatusOf(arg).code() == code && errors::NameOf(errors::ReasonOf(StatusOf(arg))) == reason;
 }
 
 // OK, and the value matches.

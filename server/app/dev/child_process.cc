@@ -82,7 +82,7 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Start(Command comman
   std::unique_ptr<ChildProcess> process(new ChildProcess());
   ChildProcess* self = process.get();
   // The descriptors are the caller's and may be closed after Start returns: by then the child has its own.
-  process->keeper_ = std::thread([self, command = std::move(command)] { self->Supervise(command); });
+  process->runner_ = std::thread([self, command = std::move(command)] { self->Supervise(command); });
   std::unique_lock lock(process->mutex_);
   process->changed_.wait(lock, [&] { return process->forked_; });
   if (process->pid_ < 0) return absl::InternalError(absl::StrCat("fork: ", strerrordesc_np(process->fork_error_)));
@@ -119,7 +119,7 @@ void ChildProcess::Supervise(const Command& command) {
 
 ChildProcess::~ChildProcess() {
   Signal(SIGKILL);
-  if (keeper_.joinable()) keeper_.join();
+  if (runner_.joinable()) runner_.join();
 }
 
 void ChildProcess::Signal(int signal) {

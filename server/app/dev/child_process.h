@@ -63,7 +63,7 @@ class ChildProcess {
   int fork_error_ = 0;
   bool forked_ = false;
   std::optional<int> wait_status_;
-  std::thread keeper_;
+  std::thread runner_;
 };
 
 // "exit code 1", "signal 9".

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "server/base/errors.h"
 #include "server/base/log.h"
 
 namespace latchkey::keys {
@@ -82,7 +83,7 @@ absl::Status LeaseRenewer::Renew() {
   // Read before: what the renewal writes is at least this.
   const int64_t acknowledged = hub_.AcknowledgedBy(index_.position().rev, sent_at);
   const absl::Status status = follower_.Renew();
-  if (LogFollower::IsHistoryRefused(status)) return status;
+  if (errors::ReasonOf(status) == errors::Reason::kHistoryRefused) return status;
   if (status.ok()) {
     database_ok_at_ns_ = sent_at.nanoseconds();
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -126,7 +127,7 @@ std::optional<base::BootTime> LeaseRenewer::RenewIfDue() {
   absl::Status fatal;
   if (PrepareOnce(status)) {
     status = Renew();
-    if (LogFollower::IsHistoryRefused(status)) fatal = hooks_.explain_refusal(status);
+    if (errors::ReasonOf(status) == errors::Reason::kHistoryRefused) fatal = hooks_.explain_refusal(status);
   } else if (status.code() == absl::StatusCode::kFailedPrecondition) {
     fatal = status;
   }

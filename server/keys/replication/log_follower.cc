@@ -1,24 +1,18 @@
 #include "server/keys/replication/log_follower.h"
 
 #include <algorithm>
-#include <thread>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "server/base/errors.h"
 #include "server/model/change_codec.h"
 
 namespace latchkey::keys {
 namespace {
 
-constexpr size_t kRecent = 65'536;
-constexpr size_t kConfirmed = 4'096;
 constexpr int kResyncs = 3;  // In one step; more of them means that somebody rewrites the log as we read.
-
-constexpr char kHistoryRefused[] = "the database has another history than this server followed before: ";
 
 using ProofsByKid = absl::flat_hash_map<std::string, std::vector<KeyProof>>;
 
@@ -38,34 +32,16 @@ const std::vector<KeyProof>& ProofsOf(const ProofsByKid& proofs, const std::stri
 
 LogFollower::LogFollower(storage::KeyStore& store, KeyIndex& index, WatchHub& hub, const base::Clock& clock,
                          Options options)
-    : store_(store), index_(index), hub_(hub), clock_(clock), options_(std::move(options)) {}
+    : store_(store), index_(index), hub_(hub), clock_(clock), options_(std::move(options)), bound_(clock) {}
 
 bool LogFollower::loaded() const {
-  const std::lock_guard lock(facts_mutex_);
-  return loaded_fact_;
+  const std::lock_guard lock(read_mutex_);
+  return has_view_;
 }
-
-absl::Duration LogFollower::bound() const {
-  const std::lock_guard lock(facts_mutex_);
-  return settings_.bound;
-}
-
-absl::Duration LogFollower::promised_bound() const {
-  const std::lock_guard lock(facts_mutex_);
-  const bool former_leases_are_over = clock_.BootNow() >= former_until_;
-  return former_leases_are_over ? settings_.bound : std::max(settings_.bound, former_bound_);
-}
-
-absl::Duration LogFollower::renewal_interval() const { return std::min(absl::Seconds(1), bound() / 5); }
 
 void LogFollower::RequireHistory(LogPosition position) {
   const std::lock_guard lock(mutex_);
   required_ = std::move(position);
-}
-
-bool LogFollower::IsHistoryRefused(const absl::Status& status) {
-  return status.code() == absl::StatusCode::kFailedPrecondition &&
-         status.message().substr(0, sizeof kHistoryRefused - 1) == kHistoryRefused;
 }
 
 void LogFollower::OnHistoryRewritten(std::function<void(const std::string&)> alarm) { alarm_ = std::move(alarm); }
@@ -86,19 +62,33 @@ absl::Status LogFollower::Renew() {
 
 absl::Status LogFollower::CatchUp(base::BootTime deadline) {
   const base::BootTime arrived_at = clock_.BootNow();
-  base::BootTime last;
-  {
-    const std::lock_guard lock(facts_mutex_);
-    last = sent_at_;
-  }
-  // Whoever asks within the pause shares the reading at its end.
-  const absl::Duration pause = std::min(last + options_.catch_up_pause - arrived_at, options_.catch_up_pause);
-  if (pause > absl::ZeroDuration()) absl::SleepFor(pause);
+  if (ShareReading(arrived_at)) return absl::OkStatus();
   const std::lock_guard lock(mutex_);
   if (!loaded_) return errors::LeaseExpired();
-  if (read_at_ > arrived_at) return absl::OkStatus();
+  // Another one may have read while this one waited for its turn.
+  if (ReadSince(arrived_at)) return absl::OkStatus();
   if (clock_.BootNow() >= deadline) return errors::DeadlineExceeded();
   return ReadLocked(/*renew=*/false);
+}
+
+bool LogFollower::ReadSince(base::BootTime time) const {
+  const std::lock_guard lock(read_mutex_);
+  return read_at_ > time;
+}
+
+bool LogFollower::ShareReading(base::BootTime arrived_at) {
+  std::unique_lock lock(read_mutex_);
+  const absl::Duration pause = std::min(read_at_ + options_.catch_up_pause - arrived_at, options_.catch_up_pause);
+  if (pause <= absl::ZeroDuration()) return false;
+  return read_.wait_for(lock, absl::ToChronoNanoseconds(pause), [&] { return has_view_ && read_at_ > arrived_at; });
+}
+
+void LogFollower::NoteRead(base::BootTime sent_at) {
+  {
+    const std::lock_guard lock(read_mutex_);
+    read_at_ = sent_at;
+  }
+  read_.notify_all();
 }
 
 absl::Status LogFollower::LoadLocked() {
@@ -106,12 +96,11 @@ absl::Status LogFollower::LoadLocked() {
     const absl::StatusOr<std::optional<std::string>> chain = store_.ReadChain(required_.rev);
     if (!chain.ok()) return chain.status();
     if (!*chain || **chain != required_.chain) {
-      return absl::FailedPreconditionError(absl::StrCat(kHistoryRefused, "it ", *chain ? "has another" : "lacks",
-                                                        " revision ", required_.rev, " (expected chain ",
-                                                        absl::BytesToHexString(required_.chain).substr(0, 16), ")"));
+      return errors::HistoryRefused(absl::StrCat("it ", *chain ? "has another" : "lacks", " revision ", required_.rev,
+                                                 " (expected chain ",
+                                                 absl::BytesToHexString(required_.chain).substr(0, 16), ")"));
     }
   }
-  const base::BootTime sent_at = clock_.BootNow();
   KeyIndex::SnapshotLoader load(index_);
   if (progress_) load.OnProgress(progress_);
   const absl::StatusOr<storage::SnapshotHead> head = store_.LoadSnapshot(load);
@@ -120,12 +109,10 @@ absl::Status LogFollower::LoadLocked() {
   hub_.Start(head->position);
   loaded_ = true;
   required_ = LogPosition();  // This process has followed it: from now on a rewrite is met while it runs.
-  {
-    const std::lock_guard lock(facts_mutex_);
-    recent_.assign(1, core::RevisionToken::Of(head->position.rev, head->position.chain));
-    loaded_fact_ = true;
-  }
-  NoteSettings(head->settings, sent_at);
+  revisions_.Restart(core::RevisionToken::Of(head->position.rev, head->position.chain));
+  bound_.Note(head->settings);
+  const std::lock_guard lock(read_mutex_);
+  has_view_ = true;
   return absl::OkStatus();
 }
 
@@ -139,7 +126,7 @@ absl::Status LogFollower::ReadLocked(bool renew) {
                                   options_.page)
               : store_.ReadLog(cursor.rev, options_.page);
     if (!page.ok()) {
-      if (errors::ReasonOf(page.status()) == "REPLICA_FORGOTTEN") {
+      if (errors::ReasonOf(page.status()) == errors::Reason::kReplicaForgotten) {
         // Nobody who waits for all servers knows of this one: it must not answer until they do again.
         index_.EndLease();
         entered_ = false;
@@ -162,10 +149,10 @@ absl::Status LogFollower::ReadLocked(bool renew) {
       if (absl::Status applied = ApplyLocked(page->rows[i], proofs); !applied.ok()) return applied;
     }
     if (index_.position().rev == page->head) {
-      NoteSettings(page->settings, sent_at);
-      read_at_ = sent_at;
+      bound_.Note(page->settings);
       // Only the page that reached the head of its own snapshot says that nothing older is missing.
       if (renew) index_.Extend(sent_at + page->settings.bound, page->now, sent_at, clock_.BootNow());
+      NoteRead(sent_at);
       return absl::OkStatus();
     }
     if (page->rows.size() < 2) {
@@ -209,9 +196,7 @@ absl::Status LogFollower::ApplyLocked(const LogRow& row, const ProofsByKid& proo
   const LogPosition position{row.rev, row.chain};
   index_.Apply(position, *change, ProofsOf(proofs, change->key ? change->key->kid : std::string()));
   hub_.Publish(position, *change);
-  const std::lock_guard lock(facts_mutex_);
-  recent_.push_back(core::RevisionToken::Of(row.rev, row.chain));
-  if (recent_.size() > kRecent) recent_.pop_front();
+  revisions_.Append(core::RevisionToken::Of(row.rev, row.chain));
   return absl::OkStatus();
 }
 
@@ -261,25 +246,8 @@ void LogFollower::Deliver(const std::vector<LogRow>& rows, const std::vector<Key
   if (ring_) ring_(last.rev);
 }
 
-LogFollower::RevisionStatus LogFollower::StatusOf(const core::RevisionToken& token) const {
-  const std::lock_guard lock(facts_mutex_);
-  if (recent_.empty() || token.revision > recent_.back().revision) return RevisionStatus::kAhead;
-  if (token.revision < 0) return RevisionStatus::kUnknown;
-  if (token.revision < recent_.front().revision) {
-    const auto confirmed = confirmed_.find(token.revision);
-    if (confirmed == confirmed_.end()) return RevisionStatus::kOld;
-    return confirmed->second == token.chain ? RevisionStatus::kApplied : RevisionStatus::kUnknown;
-  }
-  return recent_[token.revision - recent_.front().revision] == token ? RevisionStatus::kApplied
-                                                                     : RevisionStatus::kUnknown;
-}
-
 absl::Status LogFollower::Await(const core::RevisionToken& token, base::BootTime deadline) {
-  int64_t dropped = 0;
-  {
-    const std::lock_guard lock(facts_mutex_);
-    dropped = dropped_;
-  }
+  const int64_t history_id = revisions_.history_id();
   RevisionStatus status = StatusOf(token);
   if (status == RevisionStatus::kAhead) {
     if (absl::Status read = CatchUp(deadline); !read.ok()) return read;
@@ -299,27 +267,8 @@ absl::Status LogFollower::Await(const core::RevisionToken& token, base::BootTime
   if (!chain.ok()) return chain.status();
   const bool same = *chain && core::RevisionToken::Of(token.revision, **chain) == token;
   if (!same) return errors::RevisionUnknown();
-  const std::lock_guard lock(facts_mutex_);
-  if (dropped == dropped_) {  // Else it was confirmed by a history that is over.
-    if (confirmed_.size() >= kConfirmed) confirmed_.clear();
-    confirmed_[token.revision] = token.chain;
-  }
+  revisions_.Confirm(token, history_id);
   return absl::OkStatus();
-}
-
-void LogFollower::NoteSettings(const Settings& settings, base::BootTime sent_at) {
-  // Not `sent_at`: leases of the bound before may have been granted between that and the snapshot.
-  const base::BootTime now = clock_.BootNow();
-  const std::lock_guard lock(facts_mutex_);
-  sent_at_ = sent_at;
-  if (settings_known_ && settings == settings_) return;
-  // What was seen here counts beside what the row says: a row of another history knows nothing of it.
-  const absl::Duration former =
-      settings_known_ ? std::max(settings_.bound, settings.previous_bound) : settings.previous_bound;
-  former_bound_ = now < former_until_ ? std::max(former_bound_, former) : former;
-  former_until_ = std::max(former_until_, now + core::WithClockError(former));
-  settings_ = settings;
-  settings_known_ = true;
 }
 
 void LogFollower::DiscardViewLocked(const HistoryMismatch& found) {
@@ -329,12 +278,10 @@ void LogFollower::DiscardViewLocked(const HistoryMismatch& found) {
   hub_.EndAll(what);
   loaded_ = false;
   if (found.rewritten) must_include_ = LogPosition();  // It means nothing in another history.
+  revisions_.Clear();
   {
-    const std::lock_guard lock(facts_mutex_);
-    recent_.clear();
-    confirmed_.clear();
-    ++dropped_;
-    loaded_fact_ = false;
+    const std::lock_guard lock(read_mutex_);
+    has_view_ = false;
   }
   if (found.rewritten && alarm_) alarm_(what);
 }

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <deque>
+#include <condition_variable>
 #include <functional>
 #include <mutex>
 #include <optional>
@@ -13,6 +13,8 @@
 #include "client/core/revision_token.h"
 #include "server/base/clock.h"
 #include "server/keys/replication/key_index.h"
+#include "server/keys/replication/recent_revisions.h"
+#include "server/keys/replication/staleness_bound.h"
 #include "server/keys/replication/watch_hub.h"
 #include "server/model/key_store.h"
 
@@ -55,28 +57,22 @@ class LogFollower {
   // they are lost: then history was rewritten, with all that follows.
   void Deliver(const std::vector<LogRow>& rows, const std::vector<KeyProof>& proofs = {});
 
-  // Where `token` is from here. Never blocks on the database. kOld: applied, but too long ago to tell its history from
-  // another by memory; Await asks the database, and what it confirms is kApplied from then on.
-  enum class RevisionStatus { kApplied, kAhead, kOld, kUnknown };
-  RevisionStatus StatusOf(const core::RevisionToken& token) const;
+  // Where `token` is from here. Never blocks on the database. One that is kOld Await asks the database about; what that
+  // confirms is kApplied from then on.
+  RevisionStatus StatusOf(const core::RevisionToken& token) const { return revisions_.StatusOf(token); }
   // OK once `token` is applied and known to be of this history: REVISION_NOT_REACHED at the deadline,
   // REVISION_UNKNOWN, or why the log could not be read. Blocks.
   absl::Status Await(const core::RevisionToken& token, base::BootTime deadline);
 
   bool loaded() const;
-  // L, as the database has it; and what is promised now, which is no less than an earlier L as long as leases of that
-  // length may be out: for its time and the clocks' error from when this follower first saw the settings that replaced
-  // it, the first load included. By CLOCK_BOOTTIME alone: neither a COMMIT that waits nor the database's clock can
-  // shorten it. Both 5 s before the first load.
-  absl::Duration bound() const;
-  absl::Duration promised_bound() const;
-  // min(1 s, L / 5).
-  absl::Duration renewal_interval() const;
+  // L and what is promised now (StalenessBound).
+  absl::Duration bound() const { return bound_.bound(); }
+  absl::Duration promised_bound() const { return bound_.promised(); }
+  absl::Duration renewal_interval() const { return bound_.renewal_interval(); }
 
-  // What was followed before this process: the first load refuses (HistoryRefused) unless the database has that row.
+  // What was followed before this process: the first load refuses (HISTORY_REFUSED, from Renew) unless the database has
+  // that row.
   void RequireHistory(LogPosition position);
-  // FAILED_PRECONDITION from Renew after RequireHistory: a database with another past, for an operator to accept.
-  static bool IsHistoryRefused(const absl::Status& status);
 
   // Told of every rewrite of history that was met. Before the first Renew.
   void OnHistoryRewritten(std::function<void(const std::string&)> alarm);
@@ -98,8 +94,11 @@ class LogFollower {
   std::optional<HistoryMismatch> FindHistoryMismatch(const storage::LogPage& page, const LogPosition& cursor,
                                                      bool renew) const;
   void DiscardViewLocked(const HistoryMismatch& found);
-  // `sent_at`: when the reading that showed them was sent.
-  void NoteSettings(const Settings& settings, base::BootTime sent_at);
+  // A reading up to the head, sent at `sent_at`, is applied.
+  void NoteRead(base::BootTime sent_at);
+  // Waits until a reading that was sent after `arrived_at` is applied: true; or until the pause between two is over.
+  bool ShareReading(base::BootTime arrived_at);
+  bool ReadSince(base::BootTime time) const;
 
   storage::KeyStore& store_;
   KeyIndex& index_;
@@ -113,20 +112,15 @@ class LogFollower {
   LogPosition must_include_;  // An own row that was not read back: no lease in a history without it. Revision 0 = none.
   int64_t timeline_ = 0;      // Of the last page.
   LogPosition required_;
-  base::BootTime read_at_;  // When the last whole reading was sent.
+
+  RecentRevisions revisions_;
+  StalenessBound bound_;
 
   // Short: never held over the database. What follows is under it.
-  mutable std::mutex facts_mutex_;
-  bool loaded_fact_ = false;
-  bool settings_known_ = false;
-  Settings settings_;
-  absl::Duration former_bound_;  // Leases of it may be out until then.
-  base::BootTime former_until_;
-  base::BootTime sent_at_;                  // As read_at_.
-  std::deque<core::RevisionToken> recent_;  // Applied rows, oldest first, without gaps.
-  // Older ones that the database has confirmed, and how many histories were dropped before this one.
-  absl::flat_hash_map<int64_t, core::ChainPrefix> confirmed_;
-  int64_t dropped_ = 0;
+  mutable std::mutex read_mutex_;
+  std::condition_variable read_;
+  bool has_view_ = false;   // As loaded_.
+  base::BootTime read_at_;  // When the last reading up to the head was sent.
 
   std::function<void(const std::string&)> alarm_;
   std::function<void(int64_t)> ring_;

@@ -1,9 +1,7 @@
 #include "server/keys/replication/revocation_waiter.h"
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
-#include <thread>
 #include <utility>
 
 #include "server/base/errors.h"
@@ -20,10 +18,6 @@ constexpr absl::Duration kRingEvery = absl::Milliseconds(50);
 RevocationWaiter::RevocationWaiter(storage::KeyStore& store, LogFollower& follower, Doorbell* doorbell,
                                    const base::Clock& clock, Pause pause)
     : store_(store), follower_(follower), doorbell_(doorbell), clock_(clock), pause_(std::move(pause)) {}
-
-void RevocationWaiter::Sleep(absl::Duration duration) {
-  std::this_thread::sleep_for(absl::ToChronoNanoseconds(duration));
-}
 
 absl::StatusOr<std::vector<storage::Replica>> RevocationWaiter::ReadAndNote() {
   absl::StatusOr<std::vector<storage::Replica>> replicas = store_.ReadReplicas();

@@ -32,7 +32,7 @@ class RevocationWaiter {
 
   // `doorbell` may be nullptr. `pause` sleeps; tests move a clock by hand instead.
   RevocationWaiter(storage::KeyStore& store, LogFollower& follower, Doorbell* doorbell, const base::Clock& clock,
-                   Pause pause = Sleep);
+                   Pause pause);
 
   // `committed_at`: any time after the commit returned. Blocks. OK = it is over everywhere that `wait` says, or nowhere
   // any more. DEADLINE_EXCEEDED if `deadline` came first: the change is committed all the same.
@@ -47,7 +47,6 @@ class RevocationWaiter {
     int64_t beat = 0;
     base::BootTime at;
   };
-  static void Sleep(absl::Duration duration);
   // Whether every live server has it. `bound`: L.
   absl::StatusOr<bool> Arrived(int64_t revision, RevocationWait wait, absl::Duration bound);
   absl::StatusOr<std::vector<storage::Replica>> ReadAndNote();

@@ -40,12 +40,12 @@ std::optional<AsyncVerifier::Answer> AsyncVerifier::FromMemory(const VerifyQuery
   if (query.fresh) return std::nullopt;
   if (query.min_revision.has_value()) {
     switch (follower_.StatusOf(*query.min_revision)) {
-      case LogFollower::RevisionStatus::kApplied:
+      case RevisionStatus::kApplied:
         break;
-      case LogFollower::RevisionStatus::kUnknown:
+      case RevisionStatus::kUnknown:
         return errors::RevisionUnknown();
-      case LogFollower::RevisionStatus::kAhead:
-      case LogFollower::RevisionStatus::kOld:
+      case RevisionStatus::kAhead:
+      case RevisionStatus::kOld:
         return std::nullopt;
     }
   }

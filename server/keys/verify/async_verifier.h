@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/base/clock.h"
-#include "server/base/worker_pool.h"
+#include "server/base/work_queue.h"
 #include "server/keys/replication/log_follower.h"
 #include "server/keys/verify/key_verifier.h"
 #include "server/keys/verify/verify_query.h"
@@ -25,7 +25,7 @@ class AsyncVerifier {
   using Done = std::function<void(const Answer&)>;
 
   // `waiting`: the threads on which min_revision and fresh wait. All outlive the async_verifier.
-  AsyncVerifier(KeyVerifier& verifier, LogFollower& follower, base::WorkerPool& waiting, const base::Clock& clock)
+  AsyncVerifier(KeyVerifier& verifier, LogFollower& follower, base::WorkQueue& waiting, const base::Clock& clock)
       : verifier_(verifier), follower_(follower), waiting_(waiting), clock_(clock) {}
 
   // Never blocks. nullopt = it takes longer: VerifyAsync. `organization`: the asker's.
@@ -50,7 +50,7 @@ class AsyncVerifier {
 
   KeyVerifier& verifier_;
   LogFollower& follower_;
-  base::WorkerPool& waiting_;
+  base::WorkQueue& waiting_;
   const base::Clock& clock_;
 };
 

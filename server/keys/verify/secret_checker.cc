@@ -58,7 +58,7 @@ struct SecretChecker::State {
   absl::Status Begin(const core::KeyParts& parts, const Proof& name, Waiter& waiter, absl::Duration time_left);
   void Run(PendingCheck& pending);
   // Whether the string is that of a version of its key.
-  absl::StatusOr<bool> Look(PendingCheck& pending);
+  absl::StatusOr<bool> Check(PendingCheck& pending);
   absl::StatusOr<bool> Hash(PendingCheck& pending, std::vector<StoredSecret> secrets, int64_t view);
   // `view`: the index's generation when the evidence was collected.
   void Store(const KeyProof& proof, bool write, int64_t view);
@@ -71,7 +71,7 @@ struct SecretChecker::State {
   const base::Clock& clock;
   const Options options;
 
-  NegativeCache wrong_strings;
+  NegativeCache known_invalid;
   FailureRateLimiter kid_failures;
   FailureRateLimiter peer_failures;
 
@@ -91,8 +91,8 @@ struct SecretChecker::State {
 
   // A priority's pending_checks wait for hashes on threads of their own, else a flood in the slow priority would hold
   // them all. Last: destroyed first.
-  base::WorkerPool first_lane;
-  base::WorkerPool slow_lane;
+  base::WorkerPool interactive_workers;
+  base::WorkerPool background_workers;
 };
 
 SecretChecker::State::State(storage::KeyStore& its_store, KeyIndex& its_index, const KeyRingHandle& its_ring,
@@ -103,11 +103,11 @@ SecretChecker::State::State(storage::KeyStore& its_store, KeyIndex& its_index, c
       hashes(its_hashes),
       clock(its_clock),
       options(its_options),
-      wrong_strings(options.negatives, options.negative_ttl),
+      known_invalid(options.negatives, options.negative_ttl),
       kid_failures(options.failures_per_second, options.failure_burst, kBuckets),
       peer_failures(options.failures_per_second, options.failure_burst, kBuckets),
-      first_lane(std::max(1, options.workers), options.queue),
-      slow_lane(1, options.queue) {}
+      interactive_workers(std::max(1, options.workers), options.queue),
+      background_workers(1, options.queue) {}
 
 SecretChecker::SecretChecker(storage::KeyStore& store, KeyIndex& index, const KeyRingHandle& ring, HashPool& hashes,
                              const base::Clock& clock, Options options)
@@ -118,19 +118,19 @@ SecretChecker::~SecretChecker() {
     const std::lock_guard<std::mutex> lock(state_->mutex);
     state_->stopping = true;
   }
-  state_->first_lane.Stop();
-  state_->slow_lane.Stop();
+  state_->interactive_workers.Stop();
+  state_->background_workers.Stop();
 }
 
 bool SecretChecker::IsKnownInvalid(const Proof& name) const {
-  return state_->wrong_strings.Contains(name, state_->clock.BootNow());
+  return state_->known_invalid.Contains(name, state_->clock.BootNow());
 }
 
 void SecretChecker::Prove(const core::KeyParts& parts, HashPool::Priority priority, absl::Duration time_left,
                           std::string_view peer, std::function<void(absl::Status)> done) {
   const base::BootTime now = state_->clock.BootNow();
   const Proof name = KeyRingHandle::Pin(state_->ring)->ProofOf(parts);
-  if (state_->wrong_strings.Contains(name, now)) return done(absl::OkStatus());
+  if (state_->known_invalid.Contains(name, now)) return done(absl::OkStatus());
   if (time_left <= absl::ZeroDuration()) return done(errors::DeadlineExceeded());
   if (priority == HashPool::Priority::kBackground) {
     const absl::Duration wait =
@@ -161,8 +161,9 @@ absl::Status SecretChecker::State::Begin(const core::KeyParts& parts, const Proo
   pending->secret = core::Secret(std::string(parts.secret));
   pending->ticket.emplace(*std::move(ticket));
   std::function<void()> job = [this, pending] { Run(*pending); };
-  base::WorkerPool& priority = waiter.priority == HashPool::Priority::kInteractive ? first_lane : slow_lane;
-  if (!priority.TryRun(job)) return errors::WorkersBusy(absl::Milliseconds(100));
+  base::WorkerPool& workers =
+      waiter.priority == HashPool::Priority::kInteractive ? interactive_workers : background_workers;
+  if (!workers.TryRun(job)) return errors::WorkersBusy(absl::Milliseconds(100));
   pending->waiters.push_back(std::move(waiter));  // End takes them under the mutex.
   pending_checks.emplace(name, pending);
   ++begun;
@@ -181,10 +182,10 @@ void SecretChecker::State::Run(PendingCheck& pending) {
   if (stop) return End(pending, errors::ShuttingDown());
   // Nobody waits for it any more: under overload the work that is left undone is what helps.
   if (too_late) return End(pending, errors::DeadlineExceeded());
-  End(pending, Look(pending));
+  End(pending, Check(pending));
 }
 
-absl::StatusOr<bool> SecretChecker::State::Look(PendingCheck& pending) {
+absl::StatusOr<bool> SecretChecker::State::Check(PendingCheck& pending) {
   core::KeyParts parts;
   parts.kid = pending.kid;
   parts.secret = pending.secret.Expose();
@@ -274,7 +275,7 @@ void SecretChecker::State::End(PendingCheck& pending, const absl::StatusOr<bool>
   {
     const std::lock_guard<std::mutex> lock(mutex);
     // Before the pending is gone, so that every waiter meets the one or the other.
-    if (is_wrong) wrong_strings.Add(pending.name, now);
+    if (is_wrong) known_invalid.Add(pending.name, now);
     waiters = std::move(pending.waiters);
     pending_checks.erase(Proof(pending.name));
   }

@@ -57,8 +57,8 @@ absl::Status KeyAdminService::ListKeys(const Call& call, const v1::ListKeysReque
                                 [now](const keys::KeyRecord& key, v1::Key* out) { ToProto(key, now, out); });
   if (taken < found->keys.size() || (found->more && taken > 0)) {
     const keys::KeyRecord& last = found->keys[taken - 1];
-    response.set_next_page_token(
-        SealPageToken(*keys::KeyRingHandle::Pin(dependencies_.ring), scope, FormatKeyPosition({.created_at = last.created_at, .kid = last.kid})));
+    response.set_next_page_token(SealPageToken(*keys::KeyRingHandle::Pin(dependencies_.ring), scope,
+                                               FormatKeyPosition({.created_at = last.created_at, .kid = last.kid})));
   }
   return absl::OkStatus();
 }
@@ -80,7 +80,8 @@ absl::Status KeyAdminService::ListRoles(const Call& call, const v1::ListRolesReq
   const size_t taken = FillPage(wanted, response.mutable_roles(),
                                 [](const keys::RoleRecord& role, v1::Role* out) { ToProto(role, out); });
   if (taken > 0 && first + taken < roles->size()) {
-    response.set_next_page_token(SealPageToken(*keys::KeyRingHandle::Pin(dependencies_.ring), scope, wanted[taken - 1].id));
+    response.set_next_page_token(
+        SealPageToken(*keys::KeyRingHandle::Pin(dependencies_.ring), scope, wanted[taken - 1].id));
   }
   return absl::OkStatus();
 }
@@ -99,7 +100,8 @@ absl::Status KeyAdminService::ListOrganizations(const Call& call, const v1::List
       FillPage(found->organizations, response.mutable_organizations(),
                [](const keys::OrganizationRecord& organization, v1::Organization* out) { ToProto(organization, out); });
   if (taken < found->organizations.size() || (found->more && taken > 0)) {
-    response.set_next_page_token(SealPageToken(*keys::KeyRingHandle::Pin(dependencies_.ring), scope, found->organizations[taken - 1].id));
+    response.set_next_page_token(
+        SealPageToken(*keys::KeyRingHandle::Pin(dependencies_.ring), scope, found->organizations[taken - 1].id));
   }
   return absl::OkStatus();
 }

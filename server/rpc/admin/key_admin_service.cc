@@ -37,8 +37,8 @@ KeyAdminService::KeyAdminService(const Dependencies& dependencies)
     : dependencies_(dependencies),
       calls_{.authenticator = dependencies.authenticator, .observer = {}},
       methods_("latchkey.v1.KeyAdmin") {
-  base::WorkerPool& workers = dependencies_.workers;
-  Add(kCreateKey, dependencies_.issue_workers, &KeyAdminService::CreateKey);
+  base::WorkQueue& workers = dependencies_.admin;
+  Add(kCreateKey, dependencies_.issue, &KeyAdminService::CreateKey);
   Add(kGetKey, workers, &KeyAdminService::GetKey);
   Add(kListKeys, workers, &KeyAdminService::ListKeys);
   Add(kUpdateKey, workers, &KeyAdminService::UpdateKey);
@@ -48,7 +48,7 @@ KeyAdminService::KeyAdminService(const Dependencies& dependencies)
   Add(kListOrganizations, workers, &KeyAdminService::ListOrganizations);
   methods_.AddUnary("DeleteKey", UnaryMethod<v1::DeleteKeyRequest, v1::Key>{
                                      .method = kDeleteKey,
-                                     .workers = &workers,
+                                     .workers = &dependencies_.revoke,
                                      .handler = [this](const std::shared_ptr<DeleteCall>& call) { DeleteKey(call); },
                                      .default_deadline =
                                          [this](const v1::DeleteKeyRequest& request) {
@@ -61,7 +61,7 @@ KeyAdminService::KeyAdminService(const Dependencies& dependencies)
 }
 
 template <typename Request, typename Response>
-void KeyAdminService::Add(const Method& method, base::WorkerPool& workers,
+void KeyAdminService::Add(const Method& method, base::WorkQueue& workers,
                           absl::Status (KeyAdminService::*handler)(const Call&, const Request&, Response&)) {
   const std::string name = method.name;
   methods_.AddUnary(
@@ -135,7 +135,7 @@ void KeyAdminService::DeleteKey(const std::shared_ptr<DeleteCall>& call) {
         base::Guarded([&] { return dependencies_.revocations.Await(revision, wait, committed_at, deadline); }));
   };
   // The key is deleted; who repeats the call waits again.
-  if (!dependencies_.waiting.TryRun(job)) call->Complete(errors::WorkersBusy(kBusyRetryAfter));
+  if (!dependencies_.revocation_waits.TryRun(job)) call->Complete(errors::WorkersBusy(kBusyRetryAfter));
 }
 
 absl::Status KeyAdminService::CreateOrganization(const Call& call, const v1::CreateOrganizationRequest& request,

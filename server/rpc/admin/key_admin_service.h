@@ -5,7 +5,7 @@
 #include "absl/status/status.h"
 #include "latchkey/v1/key_admin.pb.h"
 #include "server/base/clock.h"
-#include "server/base/worker_pool.h"
+#include "server/base/work_queue.h"
 #include "server/keys/admin/key_registry.h"
 #include "server/keys/admin/organizations.h"
 #include "server/keys/admin/roles.h"
@@ -19,9 +19,9 @@
 namespace latchkey::rpc {
 
 // The door latchkey.v1.KeyAdmin. Each handler validates, converts, makes one call of the domain and converts back.
-// Handlers block on the database, so they run on `workers`; CreateKey, which also waits for an Argon2, runs on
-// `issue_workers`, so that no number of creates holds up a revocation; a DeleteKey that waits until its revocation is
-// known everywhere does that on `waiting`, after it was committed. A call that finds its queue full is refused with
+// Handlers block on the database, so they run on `admin`; CreateKey, which also waits for an Argon2, runs on `issue`,
+// and DeleteKey on `revoke`, so that no number of other calls holds up a revocation; one that waits until it is known
+// everywhere does that on `revocation_waits`, after it was committed. A call that finds its queue full is refused with
 // WORKERS_BUSY. Callers are authenticated before they get a place there. Thread-safe.
 class KeyAdminService {
  public:
@@ -32,9 +32,10 @@ class KeyAdminService {
     keys::Organizations& organizations;
     keys::Roles& roles;
     const keys::KeyRingHandle& ring;
-    base::WorkerPool& workers;
-    base::WorkerPool& issue_workers;
-    base::WorkerPool& waiting;
+    base::WorkQueue& admin;
+    base::WorkQueue& issue;
+    base::WorkQueue& revoke;
+    base::WorkQueue& revocation_waits;
     keys::RevocationWaiter& revocations;
     const keys::LogFollower& follower;
     const base::Clock& clock;
@@ -51,7 +52,7 @@ class KeyAdminService {
 
   // A handler that answers when it returns, on one of `workers`.
   template <typename Request, typename Response>
-  void Add(const Method& method, base::WorkerPool& workers,
+  void Add(const Method& method, base::WorkQueue& workers,
            absl::Status (KeyAdminService::*handler)(const Call&, const Request&, Response&));
 
   absl::Status CreateKey(const Call& call, const v1::CreateKeyRequest& request, v1::CreateKeyResponse& response);

@@ -19,7 +19,7 @@ const std::array<Call::Step, 4> Call::kStepsBeforeTheWork = {
 };
 
 Call::Call(std::unique_ptr<UnaryCall> transport, const Method& method, const CallDependencies& dependencies,
-           base::WorkerPool* workers, absl::Duration default_deadline)
+           base::WorkQueue* workers, absl::Duration default_deadline)
     : transport_(std::move(transport)),
       dependencies_(dependencies),
       workers_(workers),

@@ -10,7 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "server/base/worker_pool.h"
+#include "server/base/work_queue.h"
 #include "server/model/principal.h"
 #include "server/rpc/call/authenticator.h"
 #include "server/rpc/call/caller.h"
@@ -55,7 +55,7 @@ class Call : public std::enable_shared_from_this<Call> {
   // `workers`: where the work runs, because it may block; nullptr = on the transport's thread. `default_deadline`: of a
   // call whose caller set none.
   Call(std::unique_ptr<UnaryCall> transport, const Method& method, const CallDependencies& dependencies,
-       base::WorkerPool* workers, absl::Duration default_deadline);
+       base::WorkQueue* workers, absl::Duration default_deadline);
 
   // Begins the work, which calls Complete.
   virtual void Work() = 0;
@@ -77,7 +77,7 @@ class Call : public std::enable_shared_from_this<Call> {
 
   const std::unique_ptr<UnaryCall> transport_;
   const CallDependencies& dependencies_;
-  base::WorkerPool* const workers_;
+  base::WorkQueue* const workers_;
   const absl::Duration default_deadline_;
   Caller caller_;
   size_t next_step_ = 0;
@@ -92,7 +92,7 @@ class CallOf final : public Call {
   using Handler = std::function<void(const std::shared_ptr<CallOf>&)>;
 
   CallOf(std::unique_ptr<UnaryCall> transport, const Method& method, const CallDependencies& dependencies,
-         base::WorkerPool* workers, absl::Duration default_deadline, Request read, const Handler& handler)
+         base::WorkQueue* workers, absl::Duration default_deadline, Request read, const Handler& handler)
       : Call(std::move(transport), method, dependencies, workers, default_deadline),
         request(std::move(read)),
         handler_(handler) {}

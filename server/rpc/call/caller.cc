@@ -73,7 +73,9 @@ void Caller::Log(const absl::Status& status) const {
                         {"code", absl::StatusCodeToString(status.code())},
                         {"ms", absl::ToDoubleMilliseconds(Elapsed())}};
   if (!principal_.kid.empty()) fields.emplace_back("caller", principal_.name());
-  if (const std::string reason = errors::ReasonOf(status); !reason.empty()) fields.emplace_back("reason", reason);
+  if (const std::string_view reason = errors::NameOf(errors::ReasonOf(status)); !reason.empty()) {
+    fields.emplace_back("reason", std::string(reason));
+  }
   if (hidden) fields.emplace_back("error", std::string(status.message()));
   if (denied) {
     if (!denied_because_.empty()) fields.emplace_back("because", denied_because_);

@@ -28,7 +28,7 @@ std::string Outgoing(const std::string& text) {
 
 bool IsHidden(const absl::Status& status) {
   if (status.ok() || status.code() == absl::StatusCode::kCancelled) return false;
-  return status.code() == absl::StatusCode::kInternal || errors::ReasonOf(status).empty();
+  return status.code() == absl::StatusCode::kInternal || errors::ReasonOf(status) == errors::Reason::kNone;
 }
 
 google::rpc::Status RpcStatusOf(const absl::Status& status, const std::string& request_id) {
@@ -39,7 +39,7 @@ google::rpc::Status RpcStatusOf(const absl::Status& status, const std::string& r
 
   google::rpc::ErrorInfo info;
   info.set_domain(kErrorDomain);
-  info.set_reason(internal ? "INTERNAL" : cancelled ? "CANCELLED" : detail.reason);
+  info.set_reason(internal ? "INTERNAL" : cancelled ? "CANCELLED" : std::string(errors::NameOf(detail.reason)));
   if (!internal) {
     for (const auto& [name, value] : detail.metadata) (*info.mutable_metadata())[name] = Outgoing(value);
   }

@@ -19,7 +19,7 @@ struct UnaryMethod {
 
   const Method& method;
   // Where the handler runs, because it may block; nullptr = on the transport's thread.
-  base::WorkerPool* workers = nullptr;
+  base::WorkQueue* workers = nullptr;
   typename TypedCall::Handler handler;
   // Of a call whose caller set no deadline. Empty = kDefaultDeadline.
   std::function<absl::Duration(const Request&)> default_deadline = {};

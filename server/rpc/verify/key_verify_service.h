@@ -5,7 +5,7 @@
 
 #include "latchkey/v1/key_verify.pb.h"
 #include "server/base/clock.h"
-#include "server/base/worker_pool.h"
+#include "server/base/work_queue.h"
 #include "server/keys/replication/key_index.h"
 #include "server/keys/replication/log_follower.h"
 #include "server/keys/replication/watch_hub.h"
@@ -33,7 +33,7 @@ class KeyVerifyService {
     keys::WatchHub& hub;
     keys::UsageCounter& uses;
     const base::Clock& clock;
-    base::WorkerPool& waiting;
+    base::WorkQueue& waiting;
     size_t streams;  // Of StreamVerify, and of Watch, at a time.
   };
   explicit KeyVerifyService(const Dependencies& dependencies);

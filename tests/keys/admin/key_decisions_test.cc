@@ -45,7 +45,7 @@ absl::StatusOr<KeyDecision> Delete(const LockedState& state, const KeyRecord& ca
 
 // The outcome in a word, or the error's reason.
 std::string Said(const absl::StatusOr<KeyDecision>& decision) {
-  if (!decision.ok()) return errors::ReasonOf(decision.status());
+  if (!decision.ok()) return std::string(errors::NameOf(errors::ReasonOf(decision.status())));
   const bool writes = decision->outcome == KeyDecision::Outcome::kWrite;
   EXPECT_EQ(decision->mutation.changes.size(), writes ? 1u : 0u);
   if (writes) {

@@ -245,9 +245,9 @@ TEST(LogFollower, ATokenOfThisHistoryIsReachedAndOneOfAnotherIsUnknown) {
   ASSERT_THAT(replica.follower.Renew(), IsOk());
   const base::BootTime deadline = service.clock.BootNow() + absl::Seconds(1);
   const IssuedKey issued = service.MustCreate(service.acme_owner, "acme", "editor");
-  EXPECT_EQ(replica.follower.StatusOf(issued.revision), LogFollower::RevisionStatus::kAhead);
+  EXPECT_EQ(replica.follower.StatusOf(issued.revision), RevisionStatus::kAhead);
   EXPECT_THAT(replica.follower.Await(issued.revision, deadline), IsOk());
-  EXPECT_EQ(replica.follower.StatusOf(issued.revision), LogFollower::RevisionStatus::kApplied);
+  EXPECT_EQ(replica.follower.StatusOf(issued.revision), RevisionStatus::kApplied);
 
   core::RevisionToken other = issued.revision;
   other.chain[0] ^= 1;
@@ -258,7 +258,7 @@ TEST(LogFollower, ATokenOfThisHistoryIsReachedAndOneOfAnotherIsUnknown) {
   // Older than what this server has followed itself: the database is asked.
   const auto first = service.store.ReadChain(1);
   ASSERT_THAT(first, IsOk());
-  EXPECT_EQ(replica.follower.StatusOf(core::RevisionToken::Of(1, **first)), LogFollower::RevisionStatus::kOld);
+  EXPECT_EQ(replica.follower.StatusOf(core::RevisionToken::Of(1, **first)), RevisionStatus::kOld);
   EXPECT_THAT(replica.follower.Await(core::RevisionToken::Of(1, std::string(32, 'x')), deadline),
               HasReason("REVISION_UNKNOWN"));
   EXPECT_THAT(replica.follower.Await(core::RevisionToken::Of(1, **first), deadline), IsOk());
@@ -275,13 +275,13 @@ TEST(LogFollower, AnOldTokenIsConfirmedByTheDatabaseOnceInAHistory) {
   const base::BootTime deadline = service.clock.BootNow() + absl::Seconds(1);
   ASSERT_THAT(replica.follower.Await(token, deadline), IsOk());
   service.store.SetUnavailable(true);
-  EXPECT_EQ(replica.follower.StatusOf(token), LogFollower::RevisionStatus::kApplied);
+  EXPECT_EQ(replica.follower.StatusOf(token), RevisionStatus::kApplied);
   EXPECT_THAT(replica.follower.Await(token, deadline), IsOk());
-  EXPECT_EQ(replica.follower.StatusOf(foreign), LogFollower::RevisionStatus::kUnknown);
+  EXPECT_EQ(replica.follower.StatusOf(foreign), RevisionStatus::kUnknown);
   service.store.SetUnavailable(false);
   service.store.ReplaceChain();
   ASSERT_THAT(replica.follower.Renew(), IsOk());
-  EXPECT_EQ(replica.follower.StatusOf(token), LogFollower::RevisionStatus::kOld);
+  EXPECT_EQ(replica.follower.StatusOf(token), RevisionStatus::kOld);
   EXPECT_THAT(replica.follower.Await(token, deadline), HasReason("REVISION_UNKNOWN"));
 }
 
@@ -308,7 +308,7 @@ TEST(LogFollower, ATokenConfirmedByAHistoryThatEndsMeanwhileIsNotRemembered) {
     ASSERT_THAT(replica.follower.Renew(), IsOk());
   };
   EXPECT_THAT(replica.follower.Await(token, service.clock.BootNow() + absl::Seconds(1)), IsOk());
-  EXPECT_EQ(replica.follower.StatusOf(token), LogFollower::RevisionStatus::kOld);
+  EXPECT_EQ(replica.follower.StatusOf(token), RevisionStatus::kOld);
 }
 
 // Two servers commit, the one under test renews, catches up and is asked, all at once.
@@ -357,7 +357,7 @@ TEST(LogFollower, OnManyThreadsNothingRevokedIsAllowedAfterARenewalAndEverything
       errors += !replica.follower.CatchUp(service.clock.BootNow() + absl::Hours(1)).ok();
       if (revoked == 0) continue;
       const core::RevisionToken token = writers[0].keys[revoked - 1].revision;
-      wrong += replica.follower.StatusOf(token) != LogFollower::RevisionStatus::kApplied;
+      wrong += replica.follower.StatusOf(token) != RevisionStatus::kApplied;
     }
   });
   threads.emplace_back([&] {

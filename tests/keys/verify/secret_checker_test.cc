@@ -539,7 +539,7 @@ TEST_F(ProverTest, ItsEndWaitsForTheFlightsThatHaveBegunOnly) {
   while (!*ending) {
     checker->Prove(*core::ParseKeyString(probe), Priority::kInteractive, absl::InfiniteDuration(), "p",
                    [ending](const absl::Status& status) {
-                     if (errors::ReasonOf(status) == "SHUTTING_DOWN") *ending = true;
+                     if (errors::NameOf(errors::ReasonOf(status)) == "SHUTTING_DOWN") *ending = true;
                    });
     std::this_thread::yield();
   }

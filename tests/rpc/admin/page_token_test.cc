@@ -21,7 +21,7 @@ const PageScope kScope = {.method = "latchkey.v1.KeyAdmin/ListKeys",
 
 void ExpectRefused(const absl::Status& status) {
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
-  EXPECT_EQ(errors::ReasonOf(status), "PAGE_TOKEN_INVALID");
+  EXPECT_EQ(errors::NameOf(errors::ReasonOf(status)), "PAGE_TOKEN_INVALID");
 }
 
 TEST(PageToken, OpensToWhatWasSealed) {

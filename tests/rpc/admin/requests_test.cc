@@ -18,7 +18,7 @@ void ExpectFault(const absl::Status& status, const std::string& reason, const st
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
   const std::optional<errors::Detail> detail = errors::DetailOf(status);
   ASSERT_TRUE(detail.has_value()) << status;
-  EXPECT_EQ(detail->reason, reason) << status;
+  EXPECT_EQ(errors::NameOf(detail->reason), reason) << status;
   EXPECT_EQ(detail->field, field) << status;
 }
 

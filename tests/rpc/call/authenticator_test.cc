@@ -19,7 +19,7 @@ absl::StatusOr<std::string> BearerIn(const std::vector<std::string>& values) {
 
 void ExpectUnauthenticated(const absl::Status& status, const std::string& reason) {
   EXPECT_EQ(status.code(), absl::StatusCode::kUnauthenticated) << status;
-  EXPECT_EQ(errors::ReasonOf(status), reason);
+  EXPECT_EQ(errors::NameOf(errors::ReasonOf(status)), reason);
 }
 
 TEST(Bearer, IsTakenFromTheOneHeaderInAnyCaseOfTheScheme) {

@@ -37,7 +37,7 @@ TEST(StatusConversion, EveryErrorCarriesReasonDomainAndRequestId) {
     EXPECT_EQ(status.code(), static_cast<int>(error.code()));
     const auto info = DetailIn<google::rpc::ErrorInfo>(status);
     ASSERT_TRUE(info.has_value());
-    EXPECT_EQ(info->reason(), errors::ReasonOf(error));
+    EXPECT_EQ(info->reason(), errors::NameOf(errors::ReasonOf(error)));
     EXPECT_EQ(info->domain(), "latchkey.dev");
     EXPECT_EQ(info->metadata().at("request_id"), "call-1");
   }

@@ -16,7 +16,7 @@ void ExpectFault(const absl::Status& status, const std::string& reason, const st
   EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << status;
   const std::optional<errors::Detail> detail = errors::DetailOf(status);
   ASSERT_TRUE(detail.has_value()) << status;
-  EXPECT_EQ(detail->reason, reason);
+  EXPECT_EQ(errors::NameOf(detail->reason), reason);
   EXPECT_EQ(detail->field, field);
   EXPECT_FALSE(detail->wanted.empty());
 }

@@ -54,8 +54,10 @@ std::string BytesOf(const grpc::ByteBuffer& buffer) {
   return bytes;
 }
 
-grpc::ByteBuffer BufferOf(const std::string& bytes) {
-  const grpc::Slice slice(bytes);
+grpc::ByteBuffer BufferOf(std::string bytes) {
+  auto* const owned = new std::string(std::move(bytes));
+  const grpc::Slice slice(
+      owned->data(), owned->size(), [](void* gone) { delete static_cast<std::string*>(gone); }, owned);
   return grpc::ByteBuffer(&slice, 1);
 }
 

@@ -21,7 +21,8 @@ Peer PeerOf(std::string name);
 grpc::Status GrpcStatusOf(const google::rpc::Status& status);
 
 std::string BytesOf(const grpc::ByteBuffer& buffer);
-grpc::ByteBuffer BufferOf(const std::string& bytes);
+// Takes the bytes over, without a copy.
+grpc::ByteBuffer BufferOf(std::string bytes);
 
 // CallContext of one of gRPC's calls. `Call`: UnaryCall or StreamCall.
 template <typename Call>

@@ -26,15 +26,15 @@ size_t GrpcStream::Write(std::string message) {
   if (writing_) {
     queue_.push_back(std::move(message));
   } else {
-    StartWriteLocked(message);
+    StartWriteLocked(std::move(message));
   }
   return unsent_bytes_;
 }
 
-void GrpcStream::StartWriteLocked(const std::string& message) {
+void GrpcStream::StartWriteLocked(std::string message) {
   writing_ = true;
   writing_bytes_ = message.size();
-  outgoing_ = BufferOf(message);
+  outgoing_ = BufferOf(std::move(message));
   StartWrite(&outgoing_);
 }
 
@@ -83,8 +83,9 @@ void GrpcStream::OnWriteDone(bool ok) {
     if (queue_.empty()) {
       written_due_ = !finish_.has_value();
     } else {
-      StartWriteLocked(queue_.front());
+      std::string next = std::move(queue_.front());
       queue_.pop_front();
+      StartWriteLocked(std::move(next));
     }
   }
   FinishIfSentLocked();

@@ -38,7 +38,7 @@ class GrpcStream final : public GrpcContext<StreamCall>,
   void OnCancel() override;
   void OnDone() override;
 
-  void StartWriteLocked(const std::string& message);
+  void StartWriteLocked(std::string message);
   void NoteCancelledLocked();
   void FinishIfSentLocked();
   // Runs the hooks that are due, unless a thread is at it already. Unlocks meanwhile.

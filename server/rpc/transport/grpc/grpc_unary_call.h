@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "server/rpc/transport/grpc/grpc_context.h"
 #include "server/rpc/transport/method_table.h"
@@ -31,7 +32,7 @@ class GrpcUnaryCall final : public GrpcContext<UnaryCall> {
       : GrpcContext(context), reactor_(reactor), response_(response) {}
 
   void Finish(const google::rpc::Status& status, std::string response) override {
-    if (status.code() == 0) response_ = BufferOf(response);
+    if (status.code() == 0) response_ = BufferOf(std::move(response));
     reactor_.Finish(GrpcStatusOf(status));
   }
 

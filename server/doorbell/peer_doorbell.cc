@@ -190,7 +190,8 @@ void PeerDoorbell::Receive() {
     const std::string_view datagram(buffer, static_cast<size_t>(size));
     if (datagram.size() != kBody + kMac || datagram[0] != kVersion || datagram[kBody - 1] < 0 ||
         datagram[kBody - 1] > 1 ||
-        !core::ConstantTimeEqual(datagram.substr(kBody), MacOf(*keys::KeyRingHandle::Pin(*ring_), datagram.substr(0, kBody)))) {
+        !core::ConstantTimeEqual(datagram.substr(kBody),
+                                 MacOf(*keys::KeyRingHandle::Pin(*ring_), datagram.substr(0, kBody)))) {
       ++dropped_;
       continue;
     }

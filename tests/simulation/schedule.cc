@@ -139,8 +139,8 @@ void Schedule::MakeKeys() {
                                    .created_at = state.now,
                                    .updated_at = state.now,
                                    .versions = {keys::SecretVersion{1, state.now, keys::Never()}}};
-      change.new_secret =
-          keys::NewSecret{.version = 1, .hash = "none", .pepper_id = "1", .proof = keys::KeyRingHandle::Pin(Ring())->ProofOf(*parts)};
+      change.new_secret = keys::NewSecret{
+          .version = 1, .hash = "none", .pepper_id = "1", .proof = keys::KeyRingHandle::Pin(Ring())->ProofOf(*parts)};
     });
     if (i + 1 < KeyStrings().size()) {
       keys_.push_back(std::move(key));

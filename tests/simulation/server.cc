@@ -19,8 +19,8 @@ keys::HashPool& NoHashes() {
 
 }  // namespace
 
-Server::Server(World& world, storage::KeyStore& database, const keys::KeyRingHandle& ring, Judge& judge, int number, int page,
-               keys::Doorbell& doorbell)
+Server::Server(World& world, storage::KeyStore& database, const keys::KeyRingHandle& ring, Judge& judge, int number,
+               int page, keys::Doorbell& doorbell)
     : world_(world),
       judge_(judge),
       number_(number),

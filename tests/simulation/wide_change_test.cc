@@ -59,8 +59,8 @@ class WideChange : public ::testing::Test {
                             .updated_at = state.now,
                             .expires_at = i % 2 == 0 ? ends_at : keys::Never(),
                             .versions = {keys::SecretVersion{1, state.now, i % 2 == 0 ? keys::Never() : ends_at}}};
-        change.new_secret =
-            keys::NewSecret{.version = 1, .hash = "none", .pepper_id = "1", .proof = service_.TheRing()->ProofOf(*parts)};
+        change.new_secret = keys::NewSecret{
+            .version = 1, .hash = "none", .pepper_id = "1", .proof = service_.TheRing()->ProofOf(*parts)};
         change.body = keys::EncodeBody(change, keys::Audit());
         mutation.changes.push_back(std::move(change));
       }

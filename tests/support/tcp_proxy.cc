@@ -176,7 +176,9 @@ TcpProxy::~TcpProxy() {
 
 void TcpProxy::Set(Mode mode) {
   mode_ = mode;
+  const int number = ++modes_set_;
   Wake();
+  for (int seen = modes_in_effect_; seen < number; seen = modes_in_effect_) modes_in_effect_.wait(seen);
 }
 
 void TcpProxy::SetLatency(absl::Duration latency) {
@@ -209,7 +211,10 @@ void TcpProxy::Run() {
   std::list<Link> links;
   int resets_done = resets_;
   while (!stopping_) {
+    const int modes_set = modes_set_;
     const Mode mode = mode_;
+    modes_in_effect_ = modes_set;
+    modes_in_effect_.notify_all();
     const bool to_target = mode == Mode::kPass || mode == Mode::kStallFromTarget;
     const bool from_target = mode == Mode::kPass || mode == Mode::kStallToTarget;
     const int resets = resets_;

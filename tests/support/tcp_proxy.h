@@ -32,7 +32,7 @@ class TcpProxy {
 
   int port() const { return port_; }
   std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
-  // Takes effect within milliseconds. What was stalled moves on when it passes again, as TCP's retransmission would.
+  // In effect when it returns. What was stalled moves on when it passes again, as TCP's retransmission would.
   void Set(Mode mode);
   // Holds every byte back for so long, in each direction.
   void SetLatency(absl::Duration latency);
@@ -53,6 +53,8 @@ class TcpProxy {
   int wake_ = -1;
   int port_ = 0;
   std::atomic<Mode> mode_{Mode::kPass};
+  std::atomic<int> modes_set_{0};
+  std::atomic<int> modes_in_effect_{0};  // Of those set.
   std::atomic<int64_t> latency_ns_{0};
   std::atomic<int> resets_{0};
   std::atomic<bool> stopping_{false};

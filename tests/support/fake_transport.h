@@ -28,7 +28,7 @@ class FakeContext : public Call {
  public:
   explicit FakeContext(const std::string& key_string) : authorization_("Bearer " + key_string) {}
 
-  std::vector<std::string_view> Metadata(std::string_view name) const override {
+  rpc::CallContext::Values Metadata(std::string_view name) const override {
     if (name == "authorization") return {authorization_};
     return {};
   }
@@ -80,6 +80,7 @@ class FakeUnaryCall final : public FakeContext<rpc::UnaryCall> {
   void Finish(const google::rpc::Status& status, std::string response) override {
     outcome_->Set(status, std::move(response));
   }
+  void CancelByClient() { cancelled_ = true; }
 
  private:
   const std::shared_ptr<UnaryOutcome> outcome_;

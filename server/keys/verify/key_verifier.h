@@ -43,9 +43,9 @@ struct Verdict {
   absl::Duration expires_in = absl::InfiniteDuration();
 };
 
-// What is asked. The views must outlive the call.
+// What is asked. The views, and the key, must outlive the call.
 struct VerifyQuestion {
-  core::PresentedKey key;
+  const core::PresentedKey& key;  // Its asker's, so that it is parsed once, whatever is asked of it.
   const std::vector<std::string>* required_permissions = nullptr;
   std::string_view client_ip;  // Of who presented the key; "" = not said.
   // The asker's organization: a key of another one is NOT_FOUND. "" or `system` = every organization.

@@ -13,7 +13,7 @@
 
 #include "client/core/secret.h"
 #include "server/base/errors.h"
-#include "server/base/worker_pool.h"
+#include "server/base/executor.h"
 #include "server/keys/verify/failure_limiter.h"
 #include "server/keys/verify/negative_cache.h"
 
@@ -89,10 +89,9 @@ struct SecretChecker::State {
 
   std::atomic<int64_t> begun{0}, joined{0}, by_database{0}, by_hash{0}, wrong{0};
 
-  // A priority's pending_checks wait for hashes on threads of their own, else a flood in the slow priority would hold
-  // them all. Last: destroyed first.
-  base::WorkerPool interactive_workers;
-  base::WorkerPool background_workers;
+  // Each priority's checks wait for hashes on workers of their own, else a flood of the background's would hold them
+  // all. Last: destroyed first.
+  base::Executor executor;
 };
 
 SecretChecker::State::State(storage::KeyStore& its_store, KeyIndex& its_index, const KeyRingHandle& its_ring,
@@ -106,8 +105,10 @@ SecretChecker::State::State(storage::KeyStore& its_store, KeyIndex& its_index, c
       known_invalid(options.negatives, options.negative_ttl),
       kid_failures(options.failures_per_second, options.failure_burst, kBuckets),
       peer_failures(options.failures_per_second, options.failure_burst, kBuckets),
-      interactive_workers(std::max(1, options.workers), options.queue),
-      background_workers(1, options.queue) {}
+      executor(
+          {{.reserved = std::max(1, options.workers), .limit = std::max(1, options.workers), .queue = options.queue},
+           {.reserved = 1, .limit = 1, .queue = options.queue}},
+          /*shared=*/0) {}
 
 SecretChecker::SecretChecker(storage::KeyStore& store, KeyIndex& index, const KeyRingHandle& ring, HashPool& hashes,
                              const base::Clock& clock, Options options)
@@ -118,8 +119,7 @@ SecretChecker::~SecretChecker() {
     const std::lock_guard<std::mutex> lock(state_->mutex);
     state_->stopping = true;
   }
-  state_->interactive_workers.Stop();
-  state_->background_workers.Stop();
+  state_->executor.Stop();
 }
 
 bool SecretChecker::IsKnownInvalid(const Proof& name) const {
@@ -161,8 +161,7 @@ absl::Status SecretChecker::State::Begin(const core::KeyParts& parts, const Proo
   pending->secret = core::Secret(std::string(parts.secret));
   pending->ticket.emplace(*std::move(ticket));
   std::function<void()> job = [this, pending] { Run(*pending); };
-  base::WorkerPool& workers =
-      waiter.priority == HashPool::Priority::kInteractive ? interactive_workers : background_workers;
+  base::WorkQueue& workers = executor.queue(waiter.priority == HashPool::Priority::kInteractive ? 0 : 1);
   if (!workers.TryRun(job)) return errors::WorkersBusy(absl::Milliseconds(100));
   pending->waiters.push_back(std::move(waiter));  // End takes them under the mutex.
   pending_checks.emplace(name, pending);

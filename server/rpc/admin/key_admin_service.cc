@@ -17,7 +17,6 @@
 namespace latchkey::rpc {
 namespace {
 
-constexpr absl::Duration kBusyRetryAfter = absl::Milliseconds(250);
 // No wait is longer than the bound, which is a minute at most.
 constexpr absl::Duration kLongestWait = absl::Minutes(2);
 

@@ -8,7 +8,7 @@
 
 namespace latchkey::rpc {
 
-absl::StatusOr<std::string_view> BearerOf(const std::vector<std::string_view>& authorization) {
+absl::StatusOr<std::string_view> BearerOf(const CallContext::Values& authorization) {
   constexpr size_t kScheme = 6;
   if (authorization.empty()) return errors::CredentialsMissing();
   if (authorization.size() > 1) return errors::CredentialsInvalid();

@@ -4,7 +4,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -18,7 +17,7 @@ namespace latchkey::rpc {
 
 // The key string of the one `authorization: Bearer <key string>` value (scheme in any case). CREDENTIALS_MISSING
 // without a value; CREDENTIALS_INVALID for several, for a comma-joined one and for another scheme. A view into it.
-absl::StatusOr<std::string_view> BearerOf(const std::vector<std::string_view>& authorization);
+absl::StatusOr<std::string_view> BearerOf(const CallContext::Values& authorization);
 
 // Who a verdict shows. Anything but ALLOWED is CREDENTIALS_INVALID and never says why; an error (could not decide)
 // stays that error: an outage must not look like a bad key.

@@ -5,11 +5,6 @@
 #include "server/rpc/call/status_conversion.h"
 
 namespace latchkey::rpc {
-namespace {
-
-constexpr absl::Duration kBusyRetryAfter = absl::Milliseconds(250);
-
-}  // namespace
 
 const std::array<Call::Step, 4> Call::kStepsBeforeTheWork = {
     &Call::Authenticate,

@@ -20,6 +20,8 @@ namespace latchkey::rpc {
 
 // The deadline of a call whose caller set none.
 inline constexpr absl::Duration kDefaultDeadline = absl::Seconds(2);
+// When to try again what found a queue full (WORKERS_BUSY).
+inline constexpr absl::Duration kBusyRetryAfter = absl::Milliseconds(250);
 
 // What the calls of a door share; all outlive them.
 struct CallDependencies {

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/time/time.h"
 #include "google/rpc/status.pb.h"
 
@@ -37,7 +38,8 @@ class CallContext {
   virtual ~CallContext() = default;
 
   // The values of the metadata entry `name` (lower case), in the order in which they came. Valid as long as the call.
-  virtual std::vector<std::string_view> Metadata(std::string_view name) const = 0;
+  using Values = absl::InlinedVector<std::string_view, 2>;
+  virtual Values Metadata(std::string_view name) const = 0;
   // Until its deadline, negative once that has passed; nullopt = the caller set none.
   virtual std::optional<absl::Duration> TimeLeft() const = 0;
   // Nobody waits for the answer any more.

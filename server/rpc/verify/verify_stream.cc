@@ -14,6 +14,7 @@
 #include "server/base/log.h"
 #include "server/model/built_in_roles.h"
 #include "server/rpc/call/authenticated_stream.h"
+#include "server/rpc/call/call.h"
 #include "server/rpc/call/status_conversion.h"
 #include "server/rpc/verify/verdicts.h"
 #include "server/rpc/verify/verify_requests.h"
@@ -27,7 +28,6 @@ constexpr size_t kMaxUnsentAnswers = 64;
 // a burst of keys that need an Argon2 must not delay those that need none.
 constexpr size_t kMaxSought = 1024;
 constexpr size_t kKeptAnswers = 2;  // Written messages that are kept to be used again.
-constexpr absl::Duration kBusyRetryAfter = absl::Milliseconds(250);
 constexpr absl::Duration kSweepEvery = absl::Seconds(1);
 constexpr absl::Duration kLongestWrite = absl::Seconds(30);
 

@@ -1,10 +1,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <condition_variable>
 #include <future>
+#include <mutex>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "tests/rpc/rpc_server_fixture.h"
+#include "tests/support/forwarding_store.h"
 
 // What KeyAdmin does with addresses, revisions and waiting, over a real connection.
 namespace latchkey::rpc {
@@ -22,6 +27,75 @@ class KeyAdminRpc : public RpcServerFixture {
     return admin_->DeleteKey(context.get(), request, key);
   }
 };
+
+// A store whose lists of keys hang until they are let go.
+class HangingLists final : public ::latchkey::testing::ForwardingStore {
+ public:
+  using ForwardingStore::ForwardingStore;
+  absl::StatusOr<std::vector<keys::KeyRecord>> ListKeys(const storage::KeyQuery& query) override {
+    std::unique_lock lock(mutex_);
+    ++hanging_;
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return let_go_; });
+    return ForwardingStore::ListKeys(query);
+  }
+  void AwaitHanging(int count) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return hanging_ >= count; });
+  }
+  void LetGo() {
+    const std::lock_guard lock(mutex_);
+    let_go_ = true;
+    changed_.notify_all();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int hanging_ = 0;
+  bool let_go_ = false;
+};
+
+TEST_F(KeyAdminRpc, DeleteIsNotHeldUpByOtherCallsOfKeyAdmin) {
+  const v1::CreateKeyResponse doomed = MustCreate("viewer");
+  HangingLists store(service_.store);
+  keys::KeyRegistry registry(store, service_.index, service_.follower, service_.minter, service_.clock, {});
+  RpcServer::Domain domain = Domain(service_.verifier);
+  constexpr int kWorkers = 8;
+  RpcServer server({.keys = registry,
+                    .organizations = domain.organizations,
+                    .roles = domain.roles,
+                    .verifier = domain.verifier,
+                    .ring = domain.ring,
+                    .index = domain.index,
+                    .follower = domain.follower,
+                    .hub = domain.hub,
+                    .uses = domain.uses,
+                    .revocations = domain.revocations,
+                    .clock = domain.clock,
+                    .serving = domain.serving},
+                   {.listen = "127.0.0.1:0", .admin_workers = kWorkers});
+  const absl::StatusOr<int> port = server.Start();
+  ASSERT_TRUE(port.ok()) << port.status();
+  const auto admin = v1::KeyAdmin::NewStub(
+      grpc::CreateChannel("127.0.0.1:" + std::to_string(*port), grpc::InsecureChannelCredentials()));
+  std::vector<std::thread> readers;
+  for (int i = 0; i < 2 * kWorkers; ++i) {
+    readers.emplace_back([&] {
+      v1::ListKeysRequest request;
+      request.set_parent("organizations/acme");
+      v1::ListKeysResponse keys;
+      EXPECT_THAT(admin->ListKeys(With(acme_key_).get(), request, &keys), Succeeds());
+    });
+  }
+  store.AwaitHanging(kWorkers);  // All that may run at a time; the others wait in the queue.
+  v1::DeleteKeyRequest request;
+  request.set_name(doomed.key().name());
+  v1::Key deleted;
+  EXPECT_THAT(admin->DeleteKey(With(acme_key_).get(), request, &deleted), Succeeds());
+  store.LetGo();
+  for (std::thread& reader : readers) reader.join();
+}
 
 TEST_F(KeyAdminRpc, EveryMutationReturnsATokenThatVerifyTakes) {
   const v1::CreateKeyResponse created = MustCreate("viewer");

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "latchkey/v1/key_verify.pb.h"
-#include "server/base/worker_pool.h"
+#include "server/base/executor.h"
 #include "server/rpc/verify/key_verify_service.h"
 #include "tests/support/fake_transport.h"
 #include "tests/support/memory_service.h"
@@ -51,7 +51,7 @@ class DoorsTest : public ::testing::TestWithParam<MemoryService::Proofs> {
                                                  .hub = service_.hub,
                                                  .uses = service_.uses,
                                                  .clock = service_.clock,
-                                                 .waiting = waiting_,
+                                                 .waiting = executor_.queue(0),
                                                  .streams = 1000});
   }
 
@@ -82,7 +82,7 @@ class DoorsTest : public ::testing::TestWithParam<MemoryService::Proofs> {
   MemoryService service_{GetParam()};
   SecurityLog security_log_;
   Authenticator authenticator_{service_.verifier, security_log_};
-  base::WorkerPool waiting_{2, 64};
+  base::Executor executor_{{{.reserved = 2, .limit = 2, .queue = 64}}, 0};
   std::optional<KeyVerifyService> door_;
   std::string caller_;
   std::string caller_kid_;

@@ -40,17 +40,17 @@ grpc::Status GrpcStatusOf(const google::rpc::Status& status) {
                                   : grpc::Status(code, status.message(), status.SerializeAsString());
 }
 
-std::string BytesOf(const grpc::ByteBuffer& buffer) {
+std::string TakeBytes(grpc::ByteBuffer& buffer) {
   std::string bytes;
   grpc::Slice single;
+  std::vector<grpc::Slice> slices;
   if (buffer.TrySingleSlice(&single).ok()) {
     bytes.assign(reinterpret_cast<const char*>(single.begin()), single.size());
-    return bytes;
+  } else if (buffer.Dump(&slices).ok()) {
+    bytes.reserve(buffer.Length());
+    for (const grpc::Slice& slice : slices) bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
   }
-  std::vector<grpc::Slice> slices;
-  if (!buffer.Dump(&slices).ok()) return bytes;
-  bytes.reserve(buffer.Length());
-  for (const grpc::Slice& slice : slices) bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  buffer.Clear();
   return bytes;
 }
 

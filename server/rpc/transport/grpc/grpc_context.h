@@ -20,7 +20,8 @@ Peer PeerOf(std::string name);
 // google.rpc.Status as gRPC sends it, itself in grpc-status-details-bin.
 grpc::Status GrpcStatusOf(const google::rpc::Status& status);
 
-std::string BytesOf(const grpc::ByteBuffer& buffer);
+// The bytes of a buffer, which is empty afterwards: what was read is held once.
+std::string TakeBytes(grpc::ByteBuffer& buffer);
 // Takes the bytes over, without a copy.
 grpc::ByteBuffer BufferOf(std::string bytes);
 
@@ -30,8 +31,8 @@ class GrpcContext : public Call {
  public:
   explicit GrpcContext(grpc::CallbackServerContext& context) : context_(context), peer_(PeerOf(context.peer())) {}
 
-  std::vector<std::string_view> Metadata(std::string_view name) const override {
-    std::vector<std::string_view> values;
+  CallContext::Values Metadata(std::string_view name) const override {
+    CallContext::Values values;
     const auto [first, last] = context_.client_metadata().equal_range(grpc::string_ref(name.data(), name.size()));
     for (auto entry = first; entry != last; ++entry) values.emplace_back(entry->second.data(), entry->second.size());
     return values;

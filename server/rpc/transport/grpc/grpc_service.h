@@ -28,7 +28,8 @@ class GrpcService final : public Generated::Service {
         this->MarkMethodRawCallback(
             i, new grpc::internal::CallbackUnaryHandler<ByteBuffer, ByteBuffer>(
                    [entry](grpc::CallbackServerContext* context, const ByteBuffer* request, ByteBuffer* response) {
-                     return GrpcUnaryCall::Start(entry->unary, *context, *request, *response);
+                     // Ours to empty: gRPC would keep the bytes until the call is answered, however long that waits.
+                     return GrpcUnaryCall::Start(entry->unary, *context, const_cast<ByteBuffer&>(*request), *response);
                    }));
       } else {
         this->MarkMethodRawCallback(i, new grpc::internal::CallbackBidiHandler<ByteBuffer, ByteBuffer>(

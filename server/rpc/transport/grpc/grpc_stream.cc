@@ -65,7 +65,7 @@ void GrpcStream::NoteCancelledLocked() {
 
 void GrpcStream::OnReadDone(bool ok) {
   std::optional<std::string> message;
-  if (ok) message = BytesOf(incoming_);
+  if (ok) message = TakeBytes(incoming_);
   std::unique_lock lock(mutex_);
   if (finish_.has_value()) return;
   message_due_ = std::move(message);
@@ -77,6 +77,7 @@ void GrpcStream::OnReadDone(bool ok) {
 void GrpcStream::OnWriteDone(bool ok) {
   std::unique_lock lock(mutex_);
   writing_ = false;
+  outgoing_.Clear();
   if (!ok) NoteCancelledLocked();
   if (!cancelled_) {
     unsent_bytes_ -= writing_bytes_;

@@ -17,14 +17,14 @@ class GrpcUnaryCall final : public GrpcContext<UnaryCall> {
  public:
   // What gRPC's raw method handler calls.
   static grpc::ServerUnaryReactor* Start(const MethodTable::StartUnary& start, grpc::CallbackServerContext& context,
-                                         const grpc::ByteBuffer& request, grpc::ByteBuffer& response) {
+                                         grpc::ByteBuffer& request, grpc::ByteBuffer& response) {
     grpc::ServerUnaryReactor* const reactor = context.DefaultReactor();
     if (!request.Valid()) {
       // The client half-closed without a message: answered as gRPC's own classes do.
       reactor->Finish(grpc::Status(grpc::StatusCode::UNIMPLEMENTED, ""));
       return reactor;
     }
-    start(std::make_unique<GrpcUnaryCall>(context, *reactor, response), BytesOf(request));
+    start(std::make_unique<GrpcUnaryCall>(context, *reactor, response), TakeBytes(request));
     return reactor;
   }
 

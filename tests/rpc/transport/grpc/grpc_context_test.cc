@@ -22,12 +22,18 @@ TEST(Peer, WithoutAnAddressThereIsNone) {
   }
 }
 
-TEST(GrpcBytes, OfSeveralSlicesAreJoined) {
+std::string TakenFrom(grpc::ByteBuffer buffer) {
+  std::string bytes = TakeBytes(buffer);
+  EXPECT_FALSE(buffer.Valid()) << "what was read is held once";
+  return bytes;
+}
+
+TEST(GrpcBytes, OfSeveralSlicesAreJoinedAndLeaveTheBufferEmpty) {
   const std::vector<grpc::Slice> slices = {grpc::Slice(std::string("one ")), grpc::Slice(std::string("and ")),
                                            grpc::Slice(std::string("one"))};
-  EXPECT_EQ(BytesOf(grpc::ByteBuffer(slices.data(), slices.size())), "one and one");
-  EXPECT_EQ(BytesOf(BufferOf("")), "");
-  EXPECT_EQ(BytesOf(BufferOf(std::string(100'000, 'x'))), std::string(100'000, 'x'));
+  EXPECT_EQ(TakenFrom(grpc::ByteBuffer(slices.data(), slices.size())), "one and one");
+  EXPECT_EQ(TakenFrom(BufferOf("")), "");
+  EXPECT_EQ(TakenFrom(BufferOf(std::string(100'000, 'x'))), std::string(100'000, 'x'));
 }
 
 TEST(GrpcStatus, HasItsDetailsInTheTrailers) {

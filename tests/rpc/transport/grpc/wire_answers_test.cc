@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "google/protobuf/descriptor.h"
 #include "tests/rpc/rpc_server_fixture.h"
 
 namespace latchkey::rpc {
@@ -111,6 +112,20 @@ TEST_F(WireAnswersTest, SecondMessageOfAUnaryCallIsNotRead) {
       Call(operator_key_, "/latchkey.v1.KeyVerify/Verify", {request.SerializeAsString(), request.SerializeAsString()});
   EXPECT_THAT(answer.status, Succeeds());
   EXPECT_EQ(answer.messages, 1u);
+}
+
+TEST_F(WireAnswersTest, EveryMethodOfTheProtosIsServed) {
+  for (const google::protobuf::FileDescriptor* file :
+       {v1::CreateKeyRequest::descriptor()->file(), v1::VerifyRequest::descriptor()->file()}) {
+    for (int s = 0; s < file->service_count(); ++s) {
+      for (int m = 0; m < file->service(s)->method_count(); ++m) {
+        const std::string method = "/" + file->service(s)->full_name() + "/" + file->service(s)->method(m)->name();
+        // Whoever asks who is calling is there.
+        EXPECT_THAT(Call("", method, {""}).status, Fails(grpc::StatusCode::UNAUTHENTICATED, "CREDENTIALS_MISSING"))
+            << method;
+      }
+    }
+  }
 }
 
 TEST_F(WireAnswersTest, MethodThatDoesNotExistIsUnimplemented) {

@@ -30,6 +30,10 @@ PendingVerifications::PendingVerifications(Dependencies dependencies, absl::Dura
 PendingVerifications::~PendingVerifications() = default;
 
 void PendingVerifications::Verify(const core::PresentedKey& key, const VerifyParams& params, Verifier::Callback done) {
+  if (params.stop.stop_requested()) {
+    undecided_.Add();
+    return done(Answer::Undecided(absl::CancelledError("the question was withdrawn")));
+  }
   Waiters waiters(1);
   waiters[0].required_permissions = params.required_permissions;
   waiters[0].client_ip = std::string(params.client_ip);

@@ -28,6 +28,9 @@ Answer RemoteVerifier::Verify(std::string_view key_string, const VerifyParams& p
 void RemoteVerifier::VerifyAsync(std::string_view key_string, const VerifyParams& params, Callback done) {
   if (absl::Status checked = CheckParams(params); !checked.ok()) return done(Answer::Undecided(std::move(checked)));
   if (std::optional<Answer> answer = AnswerOffline(key_string, params)) return done(*std::move(answer));
+  if (params.stop.stop_requested()) {
+    return done(Answer::Undecided(absl::CancelledError("the question was withdrawn")));
+  }
   const core::BootTime asked_at = clock_.BootNow();  // Before it is written: an answer's time counts from here.
   connection_->Verify(
       key_string, params, std::min(timeout_, params.timeout), /*min_revision=*/"",

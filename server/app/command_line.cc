@@ -140,12 +140,26 @@ void AddSetBoundCommand(CLI::App& app, Run& run) {
   RunWhenParsed(command, run, options, RunSetBound);
 }
 
+void AddUpgradeCommand(CLI::App& app, Run& run) {
+  const auto options = std::make_shared<UpgradeFinishOptions>();
+  CLI::App& upgrade = *app.add_subcommand("upgrade", "End a rolling upgrade.");
+  upgrade.require_subcommand(1);
+  CLI::App& command = *upgrade.add_subcommand(
+      "finish",
+      "Let the installation use what this version can do and the one before can't read, and exit. Servers of both "
+      "versions share a database until then, and going back is starting the older one; afterwards it can't be started. "
+      "Refused while a server of the version before runs.");
+  AddDatabaseFlag(command, options->database_url_file);
+  RunWhenParsed(command, run, options, RunUpgradeFinish);
+}
+
 void AddReplicasCommand(CLI::App& app, Run& run) {
   const auto options = std::make_shared<ReplicasOptions>();
   CLI::App& command = *app.add_subcommand(
       "replicas",
-      "List the servers that renew their lease in the database, with what each has applied and what its clients have "
-      "acknowledged, and exit. One whose beat does not rise from call to call is dead or cut off.");
+      "List the servers that renew their lease in the database, with what each has applied, what its clients have "
+      "acknowledged and which feature levels it reads, and exit. One whose beat does not rise from call to call is "
+      "dead or cut off.");
   AddDatabaseFlag(command, options->database_url_file);
   RunWhenParsed(command, run, options, RunReplicas);
 }
@@ -188,6 +202,7 @@ int RunCommandLine(int argc, char** argv) {
   AddBootstrapCommand(app, run);
   AddAcceptHistoryCommand(app, run);
   AddSetBoundCommand(app, run);
+  AddUpgradeCommand(app, run);
   AddReplicasCommand(app, run);
   AddKeyringCommand(app, run);
   AddVersionCommand(app, run);

@@ -11,6 +11,7 @@ int RunMigrate(const MigrateOptions& options);
 int RunBootstrap(const BootstrapOptions& options);
 int RunAcceptHistory(const AcceptHistoryOptions& options);
 int RunSetBound(const SetBoundOptions& options);
+int RunUpgradeFinish(const UpgradeFinishOptions& options);
 int RunReplicas(const ReplicasOptions& options);
 int RunKeyringInit(const KeyringInitOptions& options);
 int RunVersion();

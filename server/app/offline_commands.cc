@@ -21,7 +21,9 @@ int RunMigrate(const MigrateOptions& options) {
   const absl::StatusOr<std::string> url = ReadDatabaseUrl(options.database_url_file);
   if (!url.ok()) return Fail(url.status());
   if (absl::Status migrated = storage::Migrate(*url); !migrated.ok()) return Fail(migrated);
-  std::printf("schema version %d\n", storage::NewestSchemaVersion());
+  const absl::StatusOr<storage::SchemaState> state = storage::ReadSchemaState(*url);
+  if (!state.ok()) return Fail(state.status());
+  std::printf("schema version %d, feature level %d\n", state->expanded, state->level);
   return kExitOk;
 }
 
@@ -51,7 +53,8 @@ int RunKeyringInit(const KeyringInitOptions& options) {
 }
 
 int RunVersion() {
-  std::printf("latchkeyd %s (schema version %d)\n", LATCHKEY_VERSION, storage::NewestSchemaVersion());
+  std::printf("latchkeyd %s (schema version %d, feature levels %d to %d)\n", LATCHKEY_VERSION,
+              storage::NewestSchemaVersion(), keys::kOldestLevel, keys::kNewestLevel);
   return kExitOk;
 }
 

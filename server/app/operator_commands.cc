@@ -4,15 +4,17 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "client/core/clock.h"
 #include "client/core/resource_names.h"
 #include "server/app/commands.h"
 #include "server/app/database_url.h"
 #include "server/app/exit_error.h"
-#include "server/app/next_settings.h"
 #include "server/app/server.h"
 #include "server/app/state_directory.h"
 #include "server/base/log.h"
+#include "server/keys/admin/next_settings.h"
+#include "server/keys/admin/upgrade.h"
 #include "server/model/change_codec.h"
 
 namespace latchkey::app {
@@ -23,7 +25,7 @@ int Fail(const absl::Status& status) { return Report({ExitCodeOf(status), std::s
 absl::StatusOr<std::unique_ptr<storage::KeyStore>> OpenDatabase(const std::string& url_file, int connections) {
   const absl::StatusOr<std::string> url = ReadDatabaseUrl(url_file);
   if (!url.ok()) return url.status();
-  if (absl::Status schema = CheckSchema(*url); !schema.ok()) return schema;
+  if (const auto schema = CheckSchema(*url); !schema.ok()) return schema.status();
   return OpenStore(*url, connections);
 }
 
@@ -101,7 +103,7 @@ int RunSetBound(const SetBoundOptions& options) {
     storage::Mutation mutation;
     if (old.bound == absl::Seconds(options.seconds)) return mutation;
     keys::Change change;
-    change.settings = NextSettings(old, absl::Seconds(options.seconds), locked.now);
+    change.settings = keys::NextSettings(old, absl::Seconds(options.seconds), locked.now);
     change.body = keys::EncodeBody(change, audit);
     mutation.changes.push_back(std::move(change));
     return mutation;
@@ -122,18 +124,56 @@ int RunSetBound(const SetBoundOptions& options) {
   return kExitOk;
 }
 
+int RunUpgradeFinish(const UpgradeFinishOptions& options) {
+  // Two: replicas are read beside the session that commits.
+  const auto store = OpenDatabase(options.database_url_file, 2);
+  if (!store.ok()) return Fail(store.status());
+  const base::SystemClock clock;
+  keys::Upgrade upgrade({.store = **store,
+                         .clock = clock,
+                         .pause = [](absl::Duration pause) { absl::SleepFor(pause); },
+                         .waiting =
+                             [](absl::Duration duration) {
+                               std::printf("watching servers of the version before for %s\n",
+                                           absl::FormatDuration(absl::Trunc(duration, absl::Milliseconds(1))).c_str());
+                               std::fflush(stdout);
+                             }});
+  const absl::StatusOr<keys::Upgrade::Result> result = upgrade.Finish(ServerName());
+  if (!result.ok()) return Fail(result.status());
+  for (const std::string& id : result->departed) std::printf("server %s is dead; it is forgotten\n", id.c_str());
+  if (result->revision != 0) {
+    log::Warning(
+        "upgrade finished",
+        {{"was", result->from}, {"level", result->level}, {"revision", result->revision}, {"server", ServerName()}});
+  }
+  // Also if the level was raised before: whatever came between, the next call goes on from here.
+  const absl::StatusOr<std::string> url = ReadDatabaseUrl(options.database_url_file);
+  if (!url.ok()) return Fail(url.status());
+  if (absl::Status contracted = storage::ContractSchema(*url); !contracted.ok()) return Fail(contracted);
+  if (result->revision == 0) {
+    std::printf("the installation is at feature level %d already\n", result->level);
+    return kExitOk;
+  }
+  std::printf(
+      "the installation was at feature level %d and is at %d, revision %lld; from here on no server of the "
+      "version before can be started on this database\n",
+      result->from, result->level, static_cast<long long>(result->revision));
+  return kExitOk;
+}
+
 int RunReplicas(const ReplicasOptions& options) {
   const auto store = OpenDatabase(options.database_url_file, 1);
   if (!store.ok()) return Fail(store.status());
   const absl::StatusOr<std::vector<storage::Replica>> replicas = (*store)->ReadReplicas();
   if (!replicas.ok()) return Fail(replicas.status());
-  std::printf("%-32s %12s %12s %12s %s\n", "replica", "beat", "applied", "acknowledged", "doorbell");
+  std::printf("%-32s %12s %12s %12s %6s %s\n", "replica", "beat", "applied", "acknowledged", "levels", "doorbell");
   for (const storage::Replica& replica : *replicas) {
     // A server that was stopped while clients still held a lease from it says that it has applied everything.
     const bool left = replica.applied_revision == std::numeric_limits<int64_t>::max();
-    std::printf("%-32s %12lld %12s %12lld %s\n", replica.id.c_str(), static_cast<long long>(replica.beat),
+    std::printf("%-32s %12lld %12s %12lld %6s %s\n", replica.id.c_str(), static_cast<long long>(replica.beat),
                 left ? "stopped" : absl::StrCat(replica.applied_revision).c_str(),
                 static_cast<long long>(replica.acknowledged_revision),
+                absl::StrCat(replica.oldest_level, "-", replica.newest_level).c_str(),
                 replica.doorbell.empty() ? "-" : replica.doorbell.c_str());
   }
   return kExitOk;

@@ -64,6 +64,10 @@ struct SetBoundOptions {
   int seconds = 0;
 };
 
+struct UpgradeFinishOptions {
+  std::string database_url_file;
+};
+
 struct ReplicasOptions {
   std::string database_url_file;
 };

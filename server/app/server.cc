@@ -13,8 +13,8 @@
 #include "absl/time/clock.h"
 #include "client/core/secret.h"
 #include "server/app/key_ring_file.h"
+#include "server/base/errors.h"
 #include "server/base/log.h"
-#include "server/storage/postgres/migrations.h"
 #include "server/storage/postgres/notify_doorbell.h"
 
 namespace latchkey::app {
@@ -52,12 +52,11 @@ std::unique_ptr<storage::KeyStore> OpenStore(const std::string& connection_strin
   return storage::PostgresKeyStore::Create(std::move(options));
 }
 
-absl::Status CheckSchema(const std::string& connection_string) {
-  const absl::StatusOr<int> version = storage::SchemaVersion(connection_string);
-  if (!version.ok()) return version.status();
-  if (*version == storage::NewestSchemaVersion()) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat("the database has schema version ", *version, ", this build wants ",
-                                                    storage::NewestSchemaVersion(), "; run latchkeyd migrate"));
+absl::StatusOr<storage::SchemaState> CheckSchema(const std::string& connection_string) {
+  const absl::StatusOr<storage::SchemaState> state = storage::ReadSchemaState(connection_string);
+  if (!state.ok()) return state.status();
+  if (absl::Status usable = storage::CheckSchemaState(*state); !usable.ok()) return usable;
+  return state;
 }
 
 void Server::DoorbellFanout::Ring(int64_t revision, bool waiting) {
@@ -179,12 +178,20 @@ void Server::UpdateHealth() {
 }
 
 absl::Status Server::Prepare() {
-  const absl::Status schema = migrate_ ? storage::Migrate(connection_string_) : CheckSchema(connection_string_);
-  if (!schema.ok()) return schema;
+  if (migrate_) {
+    if (absl::Status migrated = storage::Migrate(connection_string_); !migrated.ok()) return migrated;
+  }
+  const absl::StatusOr<storage::SchemaState> schema = CheckSchema(connection_string_);
+  if (!schema.ok()) return schema.status();
+  if (schema->level < keys::kNewestLevel) {
+    log::Info("an upgrade is not finished: run latchkeyd upgrade finish once every server runs this version",
+              {{"level", schema->level}, {"this_version", keys::kNewestLevel}});
+  }
   return CheckKeyRing(*store_, *keys::KeyRingHandle::Pin(*ring_));
 }
 
 absl::Status Server::ExplainRefusal(const absl::Status& status) const {
+  if (errors::ReasonOf(status) != errors::Reason::kHistoryRefused) return status;
   absl::Status explained(status.code(), absl::StrCat(std::string(status.message()),
                                                      "; if this is the right database, run latchkeyd accept-history",
                                                      " --state-dir ", state_ == nullptr ? "" : state_->path()));

@@ -29,6 +29,7 @@
 #include "server/model/doorbell.h"
 #include "server/rpc/rpc_server.h"
 #include "server/rpc/serving_state.h"
+#include "server/storage/postgres/migrations.h"
 #include "server/storage/postgres/postgres_key_store.h"
 
 namespace latchkey::app {
@@ -139,7 +140,7 @@ keys::HashPool::Options HashPoolOptions(const ServiceOptions& options);
 // How the server reaches a database: short time-outs, so that an outage is noticed well within L.
 std::unique_ptr<storage::KeyStore> OpenStore(const std::string& connection_string, int connections);
 
-// OK, or FAILED_PRECONDITION if the database's schema is not the one this build wants.
-absl::Status CheckSchema(const std::string& connection_string);
+// The schema of a database that this build can serve on; FAILED_PRECONDITION as storage::CheckSchemaState.
+absl::StatusOr<storage::SchemaState> CheckSchema(const std::string& connection_string);
 
 }  // namespace latchkey::app

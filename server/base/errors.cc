@@ -38,6 +38,7 @@ constexpr std::pair<Reason, std::string_view> kNames[] = {
     {Reason::kDescendantsExceedCreator, "DESCENDANTS_EXCEED_CREATOR"},
     {Reason::kRevisionUnknown, "REVISION_UNKNOWN"},
     {Reason::kAlreadyBootstrapped, "ALREADY_BOOTSTRAPPED"},
+    {Reason::kUpgradeUnfinished, "UPGRADE_UNFINISHED"},
     {Reason::kDatabaseUnavailable, "DATABASE_UNAVAILABLE"},
     {Reason::kOutcomeUnknown, "OUTCOME_UNKNOWN"},
     {Reason::kLeaseExpired, "LEASE_EXPIRED"},
@@ -53,6 +54,7 @@ constexpr std::pair<Reason, std::string_view> kNames[] = {
     {Reason::kDeadlineExceeded, "DEADLINE_EXCEEDED"},
     {Reason::kInternal, "INTERNAL"},
     {Reason::kHistoryRefused, "HISTORY_REFUSED"},
+    {Reason::kLevelUnreadable, "LEVEL_UNREADABLE"},
 };
 
 absl::Status Make(absl::StatusCode code, const std::string& message, const Detail& detail) {
@@ -218,6 +220,15 @@ absl::Status AlreadyBootstrapped() {
               Reason::kAlreadyBootstrapped);
 }
 
+absl::Status UpgradeUnfinished(int needed_level, int level) {
+  return Make(absl::StatusCode::kFailedPrecondition,
+              absl::StrCat("this needs feature level ", needed_level, ", the installation is at ", level,
+                           ": an upgrade is not finished; once every server runs a version that reads level ",
+                           needed_level, ", run latchkeyd upgrade finish"),
+              Detail{.reason = Reason::kUpgradeUnfinished,
+                     .metadata = {{"level", absl::StrCat(level)}, {"needed_level", absl::StrCat(needed_level)}}});
+}
+
 absl::Status DatabaseUnavailable() {
   return Make(absl::StatusCode::kUnavailable, "the database can't be reached; nothing was changed",
               Detail{.reason = Reason::kDatabaseUnavailable, .retry_after = absl::Seconds(1)});
@@ -280,6 +291,15 @@ absl::Status HistoryRefused(const std::string& how) {
   return Make(absl::StatusCode::kFailedPrecondition,
               absl::StrCat("the database has another history than this server followed before: ", how),
               Reason::kHistoryRefused);
+}
+
+absl::Status LevelUnreadable(int level, int oldest, int newest) {
+  return Make(absl::StatusCode::kFailedPrecondition,
+              absl::StrCat("the database is at feature level ", level, ", this build reads ", oldest, " to ", newest,
+                           level > newest ? ": use a newer latchkeyd"
+                                          : ": finish the upgrade to a version between them first (latchkeyd upgrade "
+                                            "finish)"),
+              Reason::kLevelUnreadable);
 }
 
 absl::Status Internal(const std::string& for_the_log) {

@@ -37,6 +37,7 @@ enum class Reason {
   kDescendantsExceedCreator,
   kRevisionUnknown,
   kAlreadyBootstrapped,
+  kUpgradeUnfinished,
   kDatabaseUnavailable,
   kOutcomeUnknown,
   kLeaseExpired,
@@ -52,6 +53,7 @@ enum class Reason {
   kDeadlineExceeded,
   kInternal,
   kHistoryRefused,
+  kLevelUnreadable,
 };
 // "" of kNone.
 std::string_view NameOf(Reason reason);
@@ -106,6 +108,9 @@ absl::Status LastOwner(const std::string& organization);     // FAILED_PRECONDIT
 absl::Status DescendantsExceed(int count);                   // FAILED_PRECONDITION DESCENDANTS_EXCEED_CREATOR
 absl::Status RevisionUnknown();                              // FAILED_PRECONDITION REVISION_UNKNOWN: another history's
 absl::Status AlreadyBootstrapped();                          // FAILED_PRECONDITION ALREADY_BOOTSTRAPPED
+// The installation may not write it yet: servers that can't read it may still run. FAILED_PRECONDITION
+// UPGRADE_UNFINISHED, metadata "level", "needed_level".
+absl::Status UpgradeUnfinished(int needed_level, int level);
 
 // --- Could not decide: try again. ---
 absl::Status DatabaseUnavailable();                        // UNAVAILABLE DATABASE_UNAVAILABLE
@@ -126,6 +131,9 @@ absl::Status DeadlineExceeded();                           // DEADLINE_EXCEEDED 
 // FAILED_PRECONDITION HISTORY_REFUSED: the database has another past than this server followed, for an operator to
 // accept. `how`: in what they differ. Never a caller's.
 absl::Status HistoryRefused(const std::string& how);
+// FAILED_PRECONDITION LEVEL_UNREADABLE: the database is at a feature level that this build does not read. Never a
+// caller's.
+absl::Status LevelUnreadable(int level, int oldest, int newest);
 
 // --- Ours. The text is for the log; callers see a fixed sentence. ---
 absl::Status Internal(const std::string& for_the_log);  // INTERNAL INTERNAL

@@ -2,8 +2,12 @@
 
 #include <openssl/evp.h>
 
+#include <algorithm>
+#include <concepts>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
@@ -14,12 +18,79 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kFirstVersion = 1;
-constexpr int kWithCidrsAndSettings = 2;
+constexpr int kFirstShape = 1;
+constexpr int kWithCriticalFields = 3;  // The newest.
 
-int VersionOf(const Change& change) {
-  const bool newer = change.settings.has_value() || (change.key && !change.key->allowed_cidrs.empty());
-  return newer ? kWithCidrsAndSettings : kFirstVersion;
+// Notes what the fields that it visits, and a body has, ask of a reader.
+struct LevelFinder {
+  const std::string prefix;  // Of the fields' paths.
+  int& level;
+  std::vector<std::string>& critical;
+
+  template <typename T>
+  void operator()(const char* name, const T& field, const InBody& in_body = {}) const {
+    if (IsAbsent(field, in_body.presence)) return;
+    level = std::max(level, in_body.level);
+    if (in_body.level >= kWithCriticalFields) critical.push_back(absl::StrCat(prefix, name));
+    if constexpr (std::same_as<T, std::vector<SecretVersion>>) {
+      for (const SecretVersion& version : field) {
+        VisitFields(version, LevelFinder{absl::StrCat(prefix, name, "."), level, critical});
+      }
+    }
+  }
+};
+
+// What a change's body asks of a reader.
+struct Demands {
+  int level = kFirstShape;
+  std::vector<std::string> critical;
+};
+
+Demands DemandsOf(const Change& change) {
+  Demands demands;
+  const auto find = [&demands](const char* image, const auto& record) {
+    if (record) VisitFields(*record, LevelFinder{absl::StrCat(image, "."), demands.level, demands.critical});
+  };
+  find("key", change.key);
+  find("organization", change.organization);
+  find("role", change.role);
+  find("settings", change.settings);
+  return demands;
+}
+
+// Notes the paths of the fields that it visits.
+struct PathLister {
+  const std::string prefix;
+  std::set<std::string>& paths;
+
+  template <typename T>
+  void operator()(const char* name, const T&, const InBody& = {}) const {
+    paths.insert(absl::StrCat(prefix, name));
+    if constexpr (std::same_as<T, std::vector<SecretVersion>>) {
+      const SecretVersion version;
+      VisitFields(version, PathLister{absl::StrCat(prefix, name, "."), paths});
+    }
+  }
+};
+
+template <typename Record>
+void AddPaths(const char* image, std::set<std::string>& paths) {
+  paths.insert(image);
+  const Record record;
+  VisitFields(record, PathLister{absl::StrCat(image, "."), paths});
+}
+
+// Of everything in a body that this build knows.
+const std::set<std::string>& KnownPaths() {
+  static const auto* const known = [] {
+    auto* const paths = new std::set<std::string>{"audit"};
+    AddPaths<KeyRecord>("key", *paths);
+    AddPaths<OrganizationRecord>("organization", *paths);
+    AddPaths<RoleRecord>("role", *paths);
+    AddPaths<Settings>("settings", *paths);
+    return paths;
+  }();
+  return *known;
 }
 
 template <typename Record>
@@ -32,11 +103,8 @@ struct FieldWriter {
   Json& json;
 
   template <typename T>
-  void operator()(const char* name, const T& field, Presence presence = Presence::kAlways) const {
-    if constexpr (requires { field.empty(); }) {
-      if (presence == Presence::kUnlessEmpty && field.empty()) return;
-    }
-    Put(name, field);
+  void operator()(const char* name, const T& field, const InBody& in_body = {}) const {
+    if (!IsAbsent(field, in_body.presence)) Put(name, field);
   }
 
  private:
@@ -60,12 +128,20 @@ struct FieldReader {
   const Json& json;
 
   template <typename T>
-  void operator()(const char* name, T& field, Presence presence = Presence::kAlways) const {
-    if (presence == Presence::kUnlessEmpty && !json.contains(name)) return;
-    Get(name, field);
+  void operator()(const char* name, T& field, const InBody& in_body = {}) const {
+    if (in_body.presence == Presence::kAlways || json.contains(name)) {
+      Get(name, field);
+    } else {
+      SetAbsent(field);
+    }
   }
 
  private:
+  static void SetAbsent(int& level) { level = kReleaseZeroLevel; }
+  template <typename T>
+  static void SetAbsent(T& field) {
+    field = T();
+  }
   void Get(const char* name, absl::Time& time) const {
     time = json.contains(name) ? absl::FromUnixMicros(json.at(name).get<int64_t>()) : Never();
   }
@@ -105,8 +181,10 @@ void AppendBigEndian(std::string& out, uint64_t value, int bytes) {
 }  // namespace
 
 std::string EncodeBody(const Change& change, const Audit& audit) {
+  const Demands demands = DemandsOf(change);
   Json json;
-  json["v"] = VersionOf(change);
+  json["v"] = std::min(demands.level, kWithCriticalFields);
+  if (!demands.critical.empty()) json["critical"] = demands.critical;
   if (change.key) json["key"] = ToJson(*change.key);
   if (change.organization) json["organization"] = ToJson(*change.organization);
   if (change.role) json["role"] = ToJson(*change.role);
@@ -123,8 +201,16 @@ std::string EncodeBody(const Change& change, const Audit& audit) {
 absl::StatusOr<Change> DecodeBody(const LogRow& row) {
   try {
     const Json json = Json::parse(row.body);
-    if (const int version = json.at("v").get<int>(); version < kFirstVersion || version > kWithCidrsAndSettings) {
+    const int shape = json.at("v").get<int>();
+    if (shape < kFirstShape || shape > kWithCriticalFields) {
       return errors::Internal(absl::StrCat("change-log row ", row.rev, " has a version this build does not know"));
+    }
+    if (json.contains("critical")) {
+      for (const std::string& path : json.at("critical").get<std::vector<std::string>>()) {
+        if (KnownPaths().contains(path)) continue;
+        return errors::Internal(
+            absl::StrCat("change-log row ", row.rev, " has a critical field this build does not know: ", path));
+      }
     }
     Change change;
     change.body = row.body;
@@ -137,11 +223,25 @@ absl::StatusOr<Change> DecodeBody(const LogRow& row) {
     if (change.role) change.role->revision = row.rev;
     const int images =
         (change.key ? 1 : 0) + (change.organization ? 1 : 0) + (change.role ? 1 : 0) + (change.settings ? 1 : 0);
-    if (images != 1) return errors::Internal(absl::StrCat("change-log row ", row.rev, " is not about one resource"));
+    const bool of_the_unknown = images == 0 && shape >= kWithCriticalFields;
+    if (images != 1 && !of_the_unknown) {
+      return errors::Internal(absl::StrCat("change-log row ", row.rev, " is not about one resource"));
+    }
     return change;
   } catch (const Json::exception&) {
     return errors::Internal(absl::StrCat("change-log row ", row.rev, " can't be read"));
   }
+}
+
+int LevelOf(const Change& change) { return DemandsOf(change).level; }
+
+absl::Status RequireLevel(absl::Span<const Change> changes, const Settings& settings) {
+  int level = settings.level;
+  for (const Change& change : changes) {
+    if (change.settings) level = std::max(level, change.settings->level);
+    if (const int needed = LevelOf(change); needed > level) return errors::UpgradeUnfinished(needed, level);
+  }
+  return absl::OkStatus();
 }
 
 std::string ChainOf(const std::string& previous, int64_t rev, absl::Time at, const std::string& body) {

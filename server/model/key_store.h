@@ -132,6 +132,9 @@ struct Replica {
   int64_t applied_revision = 0;
   int64_t acknowledged_revision = 0;
   std::string doorbell;  // Where it hears a peer's ring, host:port; "" = nowhere.
+  // The feature levels that it reads (server/model/feature_level.h).
+  int oldest_level = 0;
+  int newest_level = 0;
 };
 
 // What a renewal writes.
@@ -180,9 +183,10 @@ class KeyStore {
   // The only way anything is written: locks, reads, asks `decide`, writes the after-images, appends their bodies to the
   // change log (revisions without gaps, in commit order; the chain as in LogRow) and commits, all or nothing. The
   // records' `revision` becomes the row's rev. A secret is stored with its proof; one without takes away the proof that
-  // its version had. Settings outside kShortestBound..kLongestBound are INTERNAL. `decide` may be called again after a
-  // serialisation failure; if it returns an error, that error is returned and nothing is written. Returns once the
-  // change is durable.
+  // its version had. Settings outside kShortestBound..kLongestBound are INTERNAL; a change that needs a higher feature
+  // level is UPGRADE_UNFINISHED (keys::RequireLevel); settings that would lower the level, or raise it beyond what a
+  // replica with a row reads, are CONTENDED. `decide` may be called again after a serialisation failure; if it returns
+  // an error, that error is returned and nothing is written. Returns once the change is durable.
   virtual absl::StatusOr<Committed> Commit(const LockPlan& plan, Decide decide) = 0;
 
   // One repeatable-read snapshot of everything, proofs included. On an error `sink` may have seen part of it.
@@ -193,7 +197,8 @@ class KeyStore {
   virtual absl::StatusOr<std::optional<std::string>> ReadChain(int64_t revision) = 0;
 
   // --- Replicas. ---
-  // Makes the row that RenewLease updates; nothing is applied or acknowledged yet. Forgets other replicas' rows that
+  // Makes the row that RenewLease updates, with the feature levels that this build reads; nothing is applied or
+  // acknowledged yet. INTERNAL if the installation's level is none of them. Forgets other replicas' rows that
   // have not been renewed for an hour. Idempotent: a row that is there keeps its beat and takes the new doorbell.
   virtual absl::Status EnterReplica(const std::string& replica, const std::string& doorbell) = 0;
   // Takes it away at a clean end, so that nobody waits for this server. Idempotent.

@@ -6,15 +6,36 @@
 #include "server/model/records.h"
 
 // The stored fields of each record, listed once: VisitFields(record, visit) calls visit(name, field) or
-// visit(name, field, presence) for each of them. `name` is the field's name in a body of the change log and the name of
+// visit(name, field, in_body) for each of them. `name` is the field's name in a body of the change log and the name of
 // its column; the order is the order in a body, whose bytes the chain covers. The revision and the last use are no part
 // of it: the store sets them.
 //
-// A new field of a record that bodies exist of is kUnlessEmpty: they don't have it.
+// A new field of a record that bodies exist of is kUnlessEmpty: they don't have it. One that narrows or changes a
+// verdict has a feature level too: that of the first release whose readers know it.
 namespace latchkey::keys {
 
 // Whether a body has the field. Times go by their own rule: they are absent if Never().
-enum class Presence { kAlways, kUnlessEmpty };
+enum class Presence { kAlways, kUnlessEmpty, kUnlessLevelOfReleaseZero };
+
+// How a body of the change log has a field.
+struct InBody {
+  Presence presence = Presence::kAlways;
+  // The feature level that a reader needs to read a body rightly that has this field; 1 = whoever does not know the
+  // field may pass over it. One of 3 or more is named as critical in the body.
+  int level = 1;
+};
+
+// Whether a body leaves the field out.
+template <typename T>
+bool IsAbsent(const T& field, Presence presence) {
+  if constexpr (requires { field.empty(); }) {
+    if (presence == Presence::kUnlessEmpty) return field.empty();
+  }
+  if constexpr (std::same_as<T, int>) {
+    if (presence == Presence::kUnlessLevelOfReleaseZero) return field <= kReleaseZeroLevel;
+  }
+  return false;
+}
 
 // A record to read or to fill.
 template <typename T, typename Record>
@@ -45,7 +66,7 @@ void VisitFields(T& key, Visitor&& visit) {
   visit("deleted_at", key.deleted_at);
   visit("purge_at", key.purge_at);
   visit("delete_reason", key.delete_reason);
-  visit("allowed_cidrs", key.allowed_cidrs, Presence::kUnlessEmpty);
+  visit("allowed_cidrs", key.allowed_cidrs, InBody{.presence = Presence::kUnlessEmpty, .level = 2});
   visit("versions", key.versions);
 }
 
@@ -73,9 +94,10 @@ void VisitFields(T& role, Visitor&& visit) {
 
 template <MaybeConst<Settings> T, typename Visitor>
 void VisitFields(T& settings, Visitor&& visit) {
-  visit("bound_us", settings.bound);
-  visit("previous_bound_us", settings.previous_bound);
-  visit("changed_at", settings.changed_at);
+  visit("bound_us", settings.bound, InBody{.level = 2});
+  visit("previous_bound_us", settings.previous_bound, InBody{.level = 2});
+  visit("changed_at", settings.changed_at, InBody{.level = 2});
+  visit("level", settings.level, InBody{.presence = Presence::kUnlessLevelOfReleaseZero, .level = 3});
 }
 
 }  // namespace latchkey::keys

@@ -10,6 +10,7 @@
 
 #include "absl/time/time.h"
 #include "client/core/secret.h"
+#include "server/model/feature_level.h"
 
 // The domain's value types: what storage keeps, what the log carries, what the index shows. No secrets: a key's hash
 // travels only in NewSecret and StoredSecret.
@@ -127,6 +128,8 @@ struct Settings {
   // previous_bound·(1+4ρ) after each has first seen the change.
   absl::Duration previous_bound = absl::Seconds(5);
   absl::Time changed_at = absl::UnixEpoch();
+  // The installation's feature level. It never falls.
+  int level = kNewestLevel;
 
   friend bool operator==(const Settings&, const Settings&) = default;
 };

@@ -7,7 +7,6 @@
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
-#include "server/app/next_settings.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_directory.h"
 
@@ -101,26 +100,6 @@ TEST(StateDirectory, ADirectoryThatOthersCanWriteIsRefused) {
 
 TEST(StateDirectory, AnOperatorSees16HexDigitsOfTheChain) {
   EXPECT_EQ(Described(Position(7)), "revision 7, chain 0001020304050607");
-}
-
-const absl::Time kNow = absl::FromUnixSeconds(1'700'000'000);
-
-TEST(NextSettings, TheBoundThatHoldsBecomesThePreviousOne) {
-  const keys::Settings next = NextSettings({}, absl::Seconds(2), kNow);
-  EXPECT_EQ(next.bound, absl::Seconds(2));
-  EXPECT_EQ(next.previous_bound, absl::Seconds(5));
-  EXPECT_EQ(next.changed_at, kNow);
-}
-
-TEST(NextSettings, ALongBoundIsNotForgottenByASecondChangeWithinADayHoweverLongItsCommitTook) {
-  const keys::Settings first =
-      NextSettings({.bound = absl::Seconds(60), .previous_bound = absl::Seconds(60)}, absl::Seconds(10), kNow);
-  const keys::Settings second = NextSettings(first, absl::Seconds(5), kNow + absl::Seconds(1));
-  EXPECT_EQ(second.bound, absl::Seconds(5));
-  EXPECT_EQ(second.previous_bound, absl::Seconds(60));
-  const absl::Time over = first.changed_at + absl::Hours(24);
-  EXPECT_EQ(NextSettings(first, absl::Seconds(5), over - absl::Milliseconds(1)).previous_bound, absl::Seconds(60));
-  EXPECT_EQ(NextSettings(first, absl::Seconds(5), over).previous_bound, absl::Seconds(10));
 }
 
 }  // namespace

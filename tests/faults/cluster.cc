@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
+#include "tests/faults/release_0_client.h"
 #include "tests/support/postgres_environment.h"
 
 namespace latchkey::faults {
@@ -54,7 +55,7 @@ class Cluster::StallMeter {
   std::thread thread_;
 };
 
-Cluster::Cluster(const Options& options) : deployment_(options.database) {
+Cluster::Cluster(const Options& options) : deployment_(options.database, options.made_by) {
   owner_string_ = deployment_.Bootstrap();
   // Before any server has a lease: no longer one is out there.
   deployment_.SetBound(static_cast<int>(absl::ToInt64Seconds(kBound)));
@@ -63,8 +64,14 @@ Cluster::Cluster(const Options& options) : deployment_(options.database) {
     servers_.push_back(deployment_.NewServer(options.server_flags,
                                              testing::ThroughPort(options.database, database_links_.back()->port())));
     admin_servers_.insert(i);
+    servers_.back()->ReplaceBy(static_cast<size_t>(i) < options.programs.size()
+                                   ? options.programs[static_cast<size_t>(i)]
+                                   : testing::Program("server/latchkeyd"));
   }
-  for (const auto& server : servers_) server->Start();
+  for (const auto& server : servers_) {
+    server->Start();
+    if (!options.programs.empty()) server->WaitUntilServing();
+  }
   for (const auto& server : servers_) server->WaitUntilServing();
   for (const auto& server : servers_) {
     owners_.push_back(std::make_unique<Caller>(server->channel(), owner_string_, kAdminDeadline));
@@ -82,10 +89,15 @@ Cluster::Cluster(const Options& options) : deployment_(options.database) {
     }
     const std::string name = absl::StrCat("client", i);
     const std::string key = MustCreate(*owners_[0], "verifier", name).key_string();
-    clients_.push_back(std::make_unique<VerifyingClient>(
-        keys_, VerifierOptions{.server = absl::StrCat("ipv4:", absl::StrJoin(addresses, ",")),
-                               .key_file = directory_.WriteFile(name, key + "\n"),
-                               .timeout = addresses.size() == 1 ? kLongTimeout : kShortTimeout}));
+    const VerifierOptions client_options{.server = absl::StrCat("ipv4:", absl::StrJoin(addresses, ",")),
+                                         .key_file = directory_.WriteFile(name, key + "\n"),
+                                         .timeout = addresses.size() == 1 ? kLongTimeout : kShortTimeout};
+    if (options.release_zero_clients.contains(static_cast<int>(i))) {
+      clients_.push_back(
+          std::make_unique<ReleaseZeroClient>(keys_, client_options, directory_.Child(name + ".commands")));
+    } else {
+      clients_.push_back(std::make_unique<LocalClient>(keys_, client_options));
+    }
   }
 }
 
@@ -110,7 +122,11 @@ std::optional<size_t> Cluster::Create() {
     const auto server = std::next(admin_servers_.begin(), static_cast<int>(turn_++ % admin_servers_.size()));
     v1::CreateKeyResponse created;
     reply = owners_[static_cast<size_t>(*server)]->Create("viewer", "verified", "", &created);
-    if (reply.ok()) return keys_.Add(created.key().name(), created.key_string());
+    if (reply.ok()) {
+      const size_t index = keys_.Add(created.key().name(), created.key_string());
+      SyncClients();
+      return index;
+    }
     absl::SleepFor(absl::Milliseconds(20));
   } while (absl::Now() < give_up);
   ADD_FAILURE() << "no server creates a key: " << reply;
@@ -145,10 +161,15 @@ void Cluster::Churn(absl::Duration duration, int live, absl::Duration pace) {
   }
 }
 
+void Cluster::SyncClients() {
+  for (const auto& client : clients_) client->Sync();
+}
+
 bool Cluster::WaitUntilAllAgree(core::BootTime since) {
   std::string missing;
   for (const absl::Time give_up = absl::Now() + kPatience; absl::Now() < give_up;) {
     missing.clear();
+    SyncClients();
     for (size_t client = 0; client < clients_.size() && missing.empty(); ++client) {
       if (clients_[client]->Stats().lease_remaining <= absl::ZeroDuration()) {
         missing = absl::StrCat("client ", client, " has no lease");
@@ -183,6 +204,7 @@ void Cluster::CheckAccepts(size_t client, size_t key, absl::Duration stall) cons
 }
 
 Cluster::Summary Cluster::Tally() {
+  SyncClients();
   Summary summary;
   const absl::Duration stall = stalls_->longest();
   size_t first_live = keys_.first();

@@ -27,6 +27,12 @@ class Cluster {
     // The servers that each client knows, one entry a client.
     std::vector<std::vector<int>> clients;
     std::vector<std::string> server_flags = {};
+    // The program that makes the database; "" = today's.
+    std::string made_by = "";
+    // The programs of the servers, in order; the rest are today's. They are started one after the other.
+    std::vector<std::string> programs = {};
+    // The clients that use release 0's library.
+    std::set<int> release_zero_clients = {};
   };
   // All servers serve; fails the test otherwise.
   explicit Cluster(const Options& options);
@@ -40,6 +46,7 @@ class Cluster {
   // What leads from clients to this server.
   std::vector<testing::TcpProxy*> client_links(int server);
   const std::vector<std::unique_ptr<VerifyingClient>>& clients() const { return clients_; }
+  Deployment& deployment() { return deployment_; }
   KeyTable& keys() { return keys_; }
   core::BootTime Now() const { return clock_.BootNow(); }
 
@@ -72,6 +79,7 @@ class Cluster {
   // How long threads of this process had to wait for a processor, at most.
   class StallMeter;
 
+  void SyncClients();
   void CheckAccepts(size_t client, size_t key, absl::Duration stall) const;
 
   const core::SystemClock clock_;

@@ -20,14 +20,6 @@ constexpr absl::Duration kPatience = absl::Seconds(30);
 
 std::string Tail(const std::string& text) { return text.size() <= 4000 ? text : text.substr(text.size() - 4000); }
 
-bool RunLatchkeyd(std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), testing::Program("server/latchkeyd"));
-  const std::string command = arguments[1];
-  const ChildProcess::Result result = ChildProcess::Run({.arguments = std::move(arguments)});
-  EXPECT_EQ(result.exit_code, 0) << "latchkeyd " << command << ": " << result.error;
-  return result.exit_code == 0;
-}
-
 }  // namespace
 
 ServerProcess::ServerProcess(std::vector<std::string> arguments, const std::string& socket)
@@ -53,6 +45,8 @@ bool ServerProcess::WaitUntilServing() {
   return false;
 }
 
+std::optional<int> ServerProcess::WaitForEnd() { return process_->WaitFor(kPatience); }
+
 bool ServerProcess::Serving(const std::string& service) {
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(1));
@@ -65,11 +59,24 @@ bool ServerProcess::Serving(const std::string& service) {
          response.status() == grpc::health::v1::HealthCheckResponse::SERVING;
 }
 
-Deployment::Deployment(std::string database)
+Deployment::Deployment(std::string database, const std::string& latchkeyd)
     : database_(std::move(database)),
+      latchkeyd_(latchkeyd.empty() ? testing::Program("server/latchkeyd") : latchkeyd),
       ring_file_(directory_.Child("keyring.json")),
       url_file_(directory_.WriteFile("database-url", absl::StrCat(database_, "\n"))) {
-  RunLatchkeyd({"keyring", "init", "--keyring", ring_file_});
+  Run({"keyring", "init", "--keyring", ring_file_});
+}
+
+bool Deployment::Run(std::vector<std::string> arguments) const {
+  arguments.insert(arguments.begin(), latchkeyd_);
+  const std::string command = arguments[1];
+  const ChildProcess::Result result = ChildProcess::Run({.arguments = std::move(arguments)});
+  EXPECT_EQ(result.exit_code, 0) << "latchkeyd " << command << ": " << result.error;
+  return result.exit_code == 0;
+}
+
+ChildProcess::Result Deployment::FinishUpgrade(const std::string& program) const {
+  return ChildProcess::Run({.arguments = {program, "upgrade", "finish", "--database-url-file", url_file_}});
 }
 
 std::unique_ptr<ServerProcess> Deployment::NewServer(const std::vector<std::string>& more_arguments,
@@ -78,7 +85,7 @@ std::unique_ptr<ServerProcess> Deployment::NewServer(const std::vector<std::stri
   const std::string url_file =
       database.empty() ? url_file_
                        : directory_.WriteFile(absl::StrCat("database-url", servers_), absl::StrCat(database, "\n"));
-  std::vector<std::string> arguments = {testing::Program("server/latchkeyd"),
+  std::vector<std::string> arguments = {latchkeyd_,
                                         "serve",
                                         "--database-url-file",
                                         url_file,
@@ -98,12 +105,12 @@ std::unique_ptr<ServerProcess> Deployment::NewServer(const std::vector<std::stri
 
 std::string Deployment::Bootstrap() {
   const std::string file = directory_.Child("system.key");
-  if (!RunLatchkeyd({"bootstrap", "--database-url-file", url_file_, "--keyring", ring_file_, "--out", file})) return "";
+  if (!Run({"bootstrap", "--database-url-file", url_file_, "--keyring", ring_file_, "--out", file})) return "";
   return std::string(absl::StripSuffix(testing::ReadFile(file), "\n"));
 }
 
 void Deployment::SetBound(int seconds) {
-  RunLatchkeyd({"set-bound", "--database-url-file", url_file_, "--seconds", std::to_string(seconds)});
+  Run({"set-bound", "--database-url-file", url_file_, "--seconds", std::to_string(seconds)});
 }
 
 OneServer::OneServer(const std::string& database) : deployment(database), owner_string(deployment.Bootstrap()) {

@@ -3,6 +3,7 @@
 #include <grpcpp/channel.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,11 +27,15 @@ class ServerProcess {
   void Start();
   // SIGKILL; returns once it is dead.
   void Kill();
+  // From the next Start on it is this program.
+  void ReplaceBy(const std::string& program) { arguments_.front() = program; }
   // SIGSTOP, SIGCONT.
   void Signal(int signal) { process_->Signal(signal); }
   // True once KeyVerify and KeyAdmin are SERVING; fails the test, with what the server wrote, if they are not within
   // half a minute.
   bool WaitUntilServing();
+  // Its exit code once it has ended by itself, within half a minute.
+  std::optional<int> WaitForEnd();
 
   // Its log since the last Start; a server that meets nothing unusual writes none.
   std::string Log() const { return process_->error(); }
@@ -41,7 +46,7 @@ class ServerProcess {
  private:
   bool Serving(const std::string& service);
 
-  const std::vector<std::string> arguments_;
+  std::vector<std::string> arguments_;
   const std::string socket_;
   const std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<testing::ChildProcess> process_;
@@ -50,7 +55,8 @@ class ServerProcess {
 // What the servers of one database share: key ring, database URL, the first owner's key.
 class Deployment {
  public:
-  explicit Deployment(std::string database);
+  // `latchkeyd`: the program of the servers and of what is done without one; "" = today's.
+  explicit Deployment(std::string database, const std::string& latchkeyd = "");
 
   // A server that is not started yet, with a state directory of its own. `database`: another way to the database.
   std::unique_ptr<ServerProcess> NewServer(const std::vector<std::string>& more_arguments = {},
@@ -60,10 +66,16 @@ class Deployment {
   // `latchkeyd set-bound`: L, 2..60 s.
   void SetBound(int seconds);
 
+  // `latchkeyd upgrade finish`, by `program`.
+  testing::ChildProcess::Result FinishUpgrade(const std::string& program) const;
+
   const std::string& database() const { return database_; }
 
  private:
+  bool Run(std::vector<std::string> arguments) const;
+
   const std::string database_;
+  const std::string latchkeyd_;
   testing::TempDirectory directory_;
   const std::string ring_file_;
   const std::string url_file_;

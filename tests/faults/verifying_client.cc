@@ -29,8 +29,7 @@ size_t KeyTable::Add(const std::string& name, const std::string& key_string) {
   return index;
 }
 
-VerifyingClient::VerifyingClient(const KeyTable& keys, const VerifierOptions& options)
-    : keys_(keys), states_(KeyTable::kMost) {
+LocalClient::LocalClient(const KeyTable& keys, const VerifierOptions& options) : keys_(keys), states_(KeyTable::kMost) {
   absl::StatusOr<std::unique_ptr<Verifier>> verifier = Verifier::Connect(options);
   EXPECT_TRUE(verifier.ok()) << verifier.status();
   if (!verifier.ok()) return;
@@ -38,18 +37,18 @@ VerifyingClient::VerifyingClient(const KeyTable& keys, const VerifierOptions& op
   thread_ = std::thread([this] { Run(); });
 }
 
-VerifyingClient::~VerifyingClient() {
+LocalClient::~LocalClient() {
   stop_ = true;
   if (thread_.joinable()) thread_.join();
   verifier_.reset();  // Waits for what is in flight, and that is noted here.
 }
 
-Told VerifyingClient::ToldOf(size_t key) const {
+Told LocalClient::ToldOf(size_t key) const {
   const std::lock_guard lock(mutex_);
   return states_[key].told;
 }
 
-void VerifyingClient::Run() {
+void LocalClient::Run() {
   while (!stop_) {
     const size_t end = keys_.end();
     for (size_t key = keys_.first(); key < end && !stop_; ++key) StartVerify(key);
@@ -57,7 +56,7 @@ void VerifyingClient::Run() {
   }
 }
 
-void VerifyingClient::StartVerify(size_t key) {
+void LocalClient::StartVerify(size_t key) {
   const core::BootTime asked_at = clock_.BootNow();
   {
     const std::lock_guard lock(mutex_);
@@ -69,7 +68,7 @@ void VerifyingClient::StartVerify(size_t key) {
                          [this, key, asked_at](const Answer& answer) { Note(key, asked_at, answer); });
 }
 
-void VerifyingClient::Note(size_t key, core::BootTime asked_at, const Answer& answer) {
+void LocalClient::Note(size_t key, core::BootTime asked_at, const Answer& answer) {
   const core::BootTime now = clock_.BootNow();
   const std::lock_guard lock(mutex_);
   KeyState& state = states_[key];

@@ -63,17 +63,30 @@ struct Told {
 // One question about a key is in flight at a time; what could not be decided is asked again after a short pause.
 class VerifyingClient {
  public:
-  // Fails the test if the Verifier can't be made.
-  VerifyingClient(const KeyTable& keys, const VerifierOptions& options);
-  ~VerifyingClient();
-  VerifyingClient(const VerifyingClient&) = delete;
-  VerifyingClient& operator=(const VerifyingClient&) = delete;
+  virtual ~VerifyingClient() = default;
 
-  Told ToldOf(size_t key) const;
+  virtual Told ToldOf(size_t key) const = 0;
   // Since the start.
-  int64_t undecided() const { return undecided_; }
-  int64_t accepts() const { return accepts_; }
-  VerifierStats Stats() const { return verifier_->Stats(); }
+  virtual int64_t undecided() const = 0;
+  virtual int64_t accepts() const = 0;
+  virtual VerifierStats Stats() const = 0;
+  // What the above say is as of this call at least, and the client knows of every key. The adding thread's.
+  virtual void Sync() {}
+};
+
+// One in this process, with today's library.
+class LocalClient final : public VerifyingClient {
+ public:
+  // Fails the test if the Verifier can't be made.
+  LocalClient(const KeyTable& keys, const VerifierOptions& options);
+  ~LocalClient() override;
+  LocalClient(const LocalClient&) = delete;
+  LocalClient& operator=(const LocalClient&) = delete;
+
+  Told ToldOf(size_t key) const override;
+  int64_t undecided() const override { return undecided_; }
+  int64_t accepts() const override { return accepts_; }
+  VerifierStats Stats() const override { return verifier_->Stats(); }
 
  private:
   // How far one key's verification is.

@@ -23,7 +23,27 @@ TEST(ChangeCodec, OldReadersAreStoppedByWhatTheyWouldMisread) {
   EXPECT_EQ(VersionIn(ChangeOf(Organization("acme"))), 1);
   EXPECT_EQ(VersionIn(ChangeOf(Role("acme", "r"))), 1);
   EXPECT_EQ(VersionIn(ChangeOf(Key("k"))), 2);
-  EXPECT_EQ(VersionIn(ChangeOf(keys::Settings())), 2);
+  EXPECT_EQ(VersionIn(ChangeOf(keys::Settings{.level = 2})), 2);
+  EXPECT_EQ(VersionIn(ChangeOf(keys::Settings{.level = 3})), 3);
+}
+
+TEST(ChangeCodec, TheLevelThatAChangeNeedsIsTheHighestOfItsFields) {
+  keys::KeyRecord anywhere = Key("k");
+  anywhere.allowed_cidrs.clear();
+  EXPECT_EQ(keys::LevelOf(ChangeOf(anywhere)), 1);
+  EXPECT_EQ(keys::LevelOf(ChangeOf(Key("k"))), 2);
+  EXPECT_EQ(keys::LevelOf(ChangeOf(keys::Settings{.level = 2})), 2);
+  EXPECT_EQ(keys::LevelOf(ChangeOf(keys::Settings{.level = 3})), 3);
+}
+
+TEST(ChangeCodec, WhatNeedsMoreThanTheInstallationsLevelMayNotBeWritten) {
+  keys::KeyRecord anywhere = Key("k");
+  anywhere.allowed_cidrs.clear();
+  const keys::Settings first = {.level = 1};
+  EXPECT_THAT(keys::RequireLevel({ChangeOf(anywhere)}, first), IsOk());
+  EXPECT_THAT(keys::RequireLevel({ChangeOf(anywhere), ChangeOf(Key("l"))}, first), HasReason("UPGRADE_UNFINISHED"));
+  EXPECT_THAT(keys::RequireLevel({ChangeOf(Key("l"))}, {.level = 2}), IsOk());
+  EXPECT_THAT(keys::RequireLevel({ChangeOf(keys::Settings{.level = 3})}, {.level = 2}), IsOk()) << "it raises it";
 }
 
 TEST(ChangeCodec, ABodyWithoutTheNewThingsIsWhatItWasBefore) {
@@ -47,8 +67,11 @@ TEST(ChangeCodec, WhatIsWrittenIsReadBack) {
   keys::KeyRecord key = Key("k");
   key.revision = 7;
   EXPECT_EQ(Decoded(ChangeOf(key).body)->key, key);
-  const keys::Settings settings = {.bound = absl::Seconds(3), .previous_bound = absl::Seconds(60), .changed_at = At(1)};
-  EXPECT_EQ(Decoded(ChangeOf(settings).body)->settings, settings);
+  for (const int level : {2, 3}) {
+    const keys::Settings settings = {
+        .bound = absl::Seconds(3), .previous_bound = absl::Seconds(60), .changed_at = At(1), .level = level};
+    EXPECT_EQ(Decoded(ChangeOf(settings).body)->settings, settings);
+  }
 }
 
 TEST(ChangeCodec, TheBytesOfABodyNeverChange) {
@@ -70,6 +93,12 @@ TEST(ChangeCodec, TheBytesOfABodyNeverChange) {
             R"(_at":1700000007000000,"updated_at":1700000008000000,"removed":true},"audit":{"principal":"bootstrap")"
             R"(,"peer":"","method":"contract","request_id":"","server":""}})");
   EXPECT_EQ(ChangeOf(Filled<keys::Settings>()).body,
+            R"({"v":3,"critical":["settings.level"],"settings":{"bound_us":11000000,"previous_bound_us":12000000,"c)"
+            R"(hanged_at":1700000003000000,"level":14},"audit":{"principal":"bootstrap","peer":"","method":"contrac)"
+            R"(t","request_id":"","server":""}})");
+  keys::Settings of_release_zero = Filled<keys::Settings>();
+  of_release_zero.level = keys::kReleaseZeroLevel;
+  EXPECT_EQ(ChangeOf(of_release_zero).body,
             R"({"v":2,"settings":{"bound_us":11000000,"previous_bound_us":12000000,"changed_at":1700000003000000},")"
             R"(audit":{"principal":"bootstrap","peer":"","method":"contract","request_id":"","server":""}})");
 }
@@ -93,12 +122,53 @@ TEST(ChangeCodec, ProofsAndUsageAreNeverInABody) {
 }
 
 TEST(ChangeCodec, ABodyOfALaterVersionIsRefused) {
-  for (const char* version : {"0", "3", "-1", "\"2\""}) {
+  for (const char* version : {"0", "4", "-1", "\"2\""}) {
     EXPECT_THAT(Decoded(std::string(R"({"v":)") + version +
                         R"(,"settings":{"bound_us":5000000,"previous_bound_us":5000000,"changed_at":1}})"),
                 HasReason("INTERNAL"))
         << version;
   }
+}
+
+// A body of shape 3 of acme's key k with `more` of its fields and `beside` it.
+std::string BodyWith(const std::string& more, const std::string& beside) {
+  return R"({"v":3,)" + beside +
+         R"("key":{"organization":"acme","kid":"k","display_name":"d","description":"","role":"editor","owner":"",)"
+         R"("labels":{},"key_hint":"h","creator":"bootstrap","creator_kid":"","created_at":1,"updated_at":2,)" +
+         more + R"("delete_reason":0,"versions":[{"id":1,"created_at":1,"colour":"red"}]},"audit":{"weather":"fair"}})";
+}
+
+TEST(ChangeCodec, FieldsThatAReaderDoesNotKnowAreKeptAndPassedOver) {
+  const std::string body = BodyWith(R"("shoe_size":44,)", R"("beside":[1],)");
+  const absl::StatusOr<keys::Change> change = Decoded(body);
+  ASSERT_THAT(change, IsOk());
+  EXPECT_EQ(change->key->kid, "k");
+  EXPECT_EQ(change->body, body);
+}
+
+TEST(ChangeCodec, OnlyWhatIsCriticalAndNotKnownStopsAReader) {
+  const std::string disabled = R"("disabled_until":7,)";
+  EXPECT_THAT(Decoded(BodyWith(disabled, R"("critical":[],)")), IsOk());
+  EXPECT_THAT(Decoded(BodyWith(disabled, R"("critical":["key.allowed_cidrs","key.versions.expires_at","audit"],)")),
+              IsOk());
+  for (const char* path :
+       {"key.disabled_until", "key.versions.colour", "beside", "disabled_until", "versions.id", ""}) {
+    const absl::StatusOr<keys::Change> change =
+        Decoded(BodyWith(disabled, std::string(R"("critical":["key.kid",")") + path + R"("],)"));
+    EXPECT_THAT(change, HasReason("INTERNAL")) << path;
+    EXPECT_NE(change.status().message().find(std::string("does not know: ") + path), std::string::npos);
+  }
+  for (const char* critical : {"true", "{}", "[1]", "\"key.kid\""}) {
+    EXPECT_THAT(Decoded(BodyWith("", std::string("\"critical\":") + critical + ",")), HasReason("INTERNAL"))
+        << critical;
+  }
+}
+
+TEST(ChangeCodec, AThingThatAReaderDoesNotKnowChangesNothing) {
+  const absl::StatusOr<keys::Change> change = Decoded(R"({"v":3,"session":{"id":"s"},"audit":{}})");
+  ASSERT_THAT(change, IsOk());
+  EXPECT_FALSE(change->key || change->organization || change->role || change->settings);
+  EXPECT_THAT(Decoded(R"({"v":3,"critical":["session"],"session":{"id":"s"},"audit":{}})"), HasReason("INTERNAL"));
 }
 
 TEST(ChangeCodec, ABodyIsAboutOneThing) {

@@ -71,6 +71,26 @@ void AgePostgres(const storage::KeyStore& store, absl::Duration by) {
   RunSql(Databases().at(&store), "UPDATE use_reports SET at = at - " + interval);
 }
 
+void SetLevelInMemory(storage::KeyStore& store, int level) {
+  dynamic_cast<storage::MemoryKeyStore&>(store).SetLevel(level);
+}
+
+void SetLevelInPostgres(storage::KeyStore& store, int level) {
+  // A replica's session fires no triggers.
+  RunSql(Databases().at(&store),
+         absl::StrCat("SET session_replication_role = replica; UPDATE settings SET level = ", level));
+}
+
+void EnterReleaseZeroInMemory(storage::KeyStore& store, const std::string& replica) {
+  dynamic_cast<storage::MemoryKeyStore&>(store).EnterReplicaOfLevels(replica, 1, 2);
+}
+
+void EnterReleaseZeroInPostgres(storage::KeyStore& store, const std::string& replica) {
+  RunSql(Databases().at(&store),
+         absl::StrCat("INSERT INTO replica_lease (replica, doorbell, oldest_level, newest_level) VALUES ('", replica,
+                      "', '', 1, 2)"));
+}
+
 keys::Change WithBody(keys::Change change) {
   change.body = keys::EncodeBody(change, keys::Audit{.principal = "bootstrap", .method = "contract"});
   return change;
@@ -81,8 +101,8 @@ INSTANTIATE_TEST_SUITE_P(Every, KeyStoreContract, ::testing::ValuesIn(Implementa
 }  // namespace
 
 std::vector<Implementation> Implementations() {
-  return {{"Memory", MakeMemory, UseCountInMemory, AgeMemory},
-          {"Postgres", MakePostgres, UseCountInPostgres, AgePostgres}};
+  return {{"Memory", MakeMemory, UseCountInMemory, AgeMemory, SetLevelInMemory, EnterReleaseZeroInMemory},
+          {"Postgres", MakePostgres, UseCountInPostgres, AgePostgres, SetLevelInPostgres, EnterReleaseZeroInPostgres}};
 }
 
 void KeyStoreContract::SetUp() {

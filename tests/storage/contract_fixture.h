@@ -24,6 +24,10 @@ struct Implementation {
   int64_t (*use_count)(const storage::KeyStore& store, const storage::Use& use);
   // From now on everything beside the log was written this much earlier.
   void (*age)(const storage::KeyStore& store, absl::Duration by);
+  // The installation is at that feature level from now on, which no call could bring about.
+  void (*set_level)(storage::KeyStore& store, int level);
+  // A server of release 0 enters.
+  void (*enter_release_zero)(storage::KeyStore& store, const std::string& replica);
 };
 inline void PrintTo(const Implementation& implementation, std::ostream* out) { *out << implementation.name; }
 
@@ -94,7 +98,7 @@ class KeyStoreContract : public ::testing::TestWithParam<Implementation> {
 class FieldFiller {
  public:
   template <typename T>
-  void operator()(const char* name, T& field, keys::Presence = keys::Presence::kAlways) {
+  void operator()(const char* name, T& field, const keys::InBody& = {}) {
     ++number_;
     Fill(name, field);
   }

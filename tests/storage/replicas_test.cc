@@ -24,6 +24,18 @@ TEST_P(KeyStoreContract, AReplicaThatEnteredHasAppliedNothingYet) {
   EXPECT_EQ(replicas[0].doorbell, "10.0.0.1:7411");
   EXPECT_EQ(replicas[0].applied_revision, 0);
   EXPECT_EQ(replicas[0].acknowledged_revision, 0);
+  EXPECT_EQ(replicas[0].oldest_level, keys::kOldestLevel);
+  EXPECT_EQ(replicas[0].newest_level, keys::kNewestLevel);
+}
+
+TEST_P(KeyStoreContract, AReplicaThatCannotReadTheLevelDoesNotEnter) {
+  for (const int level : {keys::kOldestLevel - 1, keys::kNewestLevel + 1}) {
+    GetParam().set_level(*store_, level);
+    EXPECT_THAT(store_->EnterReplica("r", ""), HasReason("INTERNAL")) << level;
+    EXPECT_THAT(store_->ReadReplicas().value(), IsEmpty());
+  }
+  GetParam().set_level(*store_, keys::kOldestLevel);
+  EXPECT_THAT(store_->EnterReplica("r", ""), IsOk());
 }
 
 TEST_P(KeyStoreContract, ReplicasAreListedById) {

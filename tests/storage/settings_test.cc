@@ -55,5 +55,66 @@ TEST_P(KeyStoreContract, SettingsThatDoNotKnowOfTheLongerBoundBeforeThemAreConte
   EXPECT_EQ(store_->ReadSettings().value(), SettingsOf(3, 30));
 }
 
+// --- The feature level.
+
+keys::Settings OfLevel(int level) {
+  keys::Settings settings = SettingsOf(5, 5);
+  settings.level = level;
+  return settings;
+}
+
+TEST_P(KeyStoreContract, AFreshInstallationIsAtTheNewestLevel) {
+  EXPECT_EQ(store_->ReadSettings()->level, keys::kNewestLevel);
+}
+
+TEST_P(KeyStoreContract, ARaisedLevelIsShownEverywhere) {
+  GetParam().set_level(*store_, 2);
+  ASSERT_THAT(store_->EnterReplica("r", ""), IsOk());
+  Put({ChangeOf(OfLevel(3))});
+  EXPECT_EQ(store_->ReadSettings()->level, 3);
+  EXPECT_EQ(store_->ReadLog(0, 2)->settings.level, 3);
+  EXPECT_EQ(TakeSnapshot().head.settings.level, 3);
+  EXPECT_EQ(Look({}).settings.level, 3);
+  EXPECT_EQ(store_->RenewLease({"r", 0, 0}, 0, 2)->settings.level, 3);
+}
+
+TEST_P(KeyStoreContract, ALevelNeverFalls) {
+  EXPECT_THAT(store_->Commit({}, Always({ChangeOf(OfLevel(2))})), HasReason("CONTENDED"));
+  EXPECT_EQ(store_->ReadSettings()->level, 3);
+}
+
+TEST_P(KeyStoreContract, ALevelDoesNotRiseAboveWhatAReplicaReads) {
+  GetParam().set_level(*store_, 2);
+  GetParam().enter_release_zero(*store_, "old");
+  ASSERT_THAT(store_->EnterReplica("new", ""), IsOk());
+  const size_t rows = Log().size();
+  EXPECT_THAT(store_->Commit({}, Always({ChangeOf(OfLevel(3))})), HasReason("CONTENDED"));
+  EXPECT_EQ(store_->ReadSettings()->level, 2);
+  EXPECT_THAT(Log(), SizeIs(rows));
+  // The bound is not the level.
+  keys::Settings other_bound = SettingsOf(4, 5);
+  other_bound.level = 2;
+  Put({ChangeOf(other_bound)});
+  ASSERT_THAT(store_->LeaveReplica("old"), IsOk());
+  Put({ChangeOf(OfLevel(3))});
+  EXPECT_EQ(store_->ReadSettings()->level, 3);
+}
+
+TEST_P(KeyStoreContract, AChangeThatNeedsAHigherLevelIsNotWritten) {
+  GetParam().set_level(*store_, 1);
+  keys::KeyRecord anywhere = Key("anywhere");
+  anywhere.allowed_cidrs.clear();
+  const keys::Change narrowed = ChangeOf(Key("narrowed"));
+  Put({ChangeOf(anywhere)});
+  const size_t rows = Log().size();
+  const absl::StatusOr<storage::Committed> refused =
+      store_->Commit(PlanFor({narrowed}), Always({ChangeOf(anywhere), narrowed}));
+  EXPECT_THAT(refused, latchkey::testing::IsError(absl::StatusCode::kFailedPrecondition, "UPGRADE_UNFINISHED"));
+  EXPECT_THAT(Log(), SizeIs(rows));
+  EXPECT_EQ(store_->ReadKey("narrowed").value(), std::nullopt);
+  GetParam().set_level(*store_, 2);
+  Put({narrowed});
+}
+
 }  // namespace
 }  // namespace latchkey::contract

@@ -83,8 +83,9 @@ HealthCheckResponse::ServingStatus HealthOf(const std::shared_ptr<grpc::Channel>
   return status.ok() ? response.status() : HealthCheckResponse::UNKNOWN;
 }
 
-RunningServer::RunningServer(std::vector<std::string> arguments, std::vector<std::string> environment) {
-  arguments.insert(arguments.begin(), Program("server/latchkeyd"));
+RunningServer::RunningServer(std::vector<std::string> arguments, std::vector<std::string> environment,
+                             const std::string& program) {
+  arguments.insert(arguments.begin(), Program(program));
   arguments.insert(arguments.end(), {"--listen", "127.0.0.1:0"});
   process_ = std::make_unique<ChildProcess>(
       ChildProcess::Options{.arguments = std::move(arguments), .environment = std::move(environment)});

@@ -35,8 +35,9 @@ grpc::health::v1::HealthCheckResponse::ServingStatus HealthOf(const std::shared_
 class RunningServer {
  public:
   // `arguments` begin with the subcommand. Waits until it listens (serve) or is ready (dev); fails the test, and has
-  // address "", if it does not get there.
-  explicit RunningServer(std::vector<std::string> arguments, std::vector<std::string> environment = {});
+  // address "", if it does not get there. `program`: in the build tree.
+  explicit RunningServer(std::vector<std::string> arguments, std::vector<std::string> environment = {},
+                         const std::string& program = "server/latchkeyd");
   ~RunningServer();
 
   const std::string& address() const { return address_; }

@@ -19,6 +19,12 @@ constexpr absl::Duration kRenewForWaiterEvery = absl::Milliseconds(30);
 constexpr absl::Duration kWaiterRingsWithin = absl::Milliseconds(500);  // It rings each 50 ms while it waits.
 constexpr absl::Duration kCatchUpPatience = absl::Seconds(5);
 
+// No renewal will ever do better.
+bool IsFatal(const absl::Status& status) {
+  const errors::Reason reason = errors::ReasonOf(status);
+  return reason == errors::Reason::kHistoryRefused || reason == errors::Reason::kLevelUnreadable;
+}
+
 }  // namespace
 
 LeaseRenewer::LeaseRenewer(LogFollower& follower, const KeyIndex& index, WatchHub& hub, const base::Clock& clock,
@@ -83,7 +89,7 @@ absl::Status LeaseRenewer::Renew() {
   // Read before: what the renewal writes is at least this.
   const int64_t acknowledged = hub_.AcknowledgedBy(index_.position().rev, sent_at);
   const absl::Status status = follower_.Renew();
-  if (errors::ReasonOf(status) == errors::Reason::kHistoryRefused) return status;
+  if (IsFatal(status)) return status;
   if (status.ok()) {
     database_ok_at_ns_ = sent_at.nanoseconds();
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -127,7 +133,7 @@ std::optional<base::BootTime> LeaseRenewer::RenewIfDue() {
   absl::Status fatal;
   if (PrepareOnce(status)) {
     status = Renew();
-    if (errors::ReasonOf(status) == errors::Reason::kHistoryRefused) fatal = hooks_.explain_refusal(status);
+    if (IsFatal(status)) fatal = hooks_.explain_refusal(status);
   } else if (status.code() == absl::StatusCode::kFailedPrecondition) {
     fatal = status;
   }

@@ -25,7 +25,8 @@ class LeaseRenewer {
   struct Hooks {
     // Makes the database usable before the first renewal; tried again until OK. FAILED_PRECONDITION is fatal.
     std::function<absl::Status()> prepare;
-    // The line for the operator when the database's past is not the one that was followed.
+    // The line for the operator when the database's past is not the one that was followed (HISTORY_REFUSED), or it is
+    // at a feature level that this build does not read (LEVEL_UNREADABLE).
     std::function<absl::Status(const absl::Status&)> explain_refusal;
     // Something may be due earlier than was said: both loops should come. Never blocks; called without a lock.
     std::function<void()> wake;
@@ -44,7 +45,8 @@ class LeaseRenewer {
   // that `revision` is applied and acknowledged, or no ring came for half a second.
   void Heard(int64_t revision, bool waiting);
 
-  // Why this process must end: a wrong key ring, a schema this build can't use, another history. OK while it need not.
+  // Why this process must end: a wrong key ring, a schema or feature level this build can't use, another history. OK
+  // while it need not.
   absl::Status fatal() const;
   // The database answered a renewal that was sent a short while ago; never waits for one that hangs.
   bool database_answers() const;

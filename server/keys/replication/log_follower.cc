@@ -28,6 +28,12 @@ const std::vector<KeyProof>& ProofsOf(const ProofsByKid& proofs, const std::stri
   return found == proofs.end() ? *none : found->second;
 }
 
+// A level that this build does not read: it could not tell what it misses.
+absl::Status RequireReadable(const Settings& settings) {
+  if (settings.level <= kNewestLevel) return absl::OkStatus();
+  return errors::LevelUnreadable(settings.level, kOldestLevel, kNewestLevel);
+}
+
 }  // namespace
 
 LogFollower::LogFollower(storage::KeyStore& store, KeyIndex& index, WatchHub& hub, const base::Clock& clock,
@@ -105,6 +111,7 @@ absl::Status LogFollower::LoadLocked() {
   if (progress_) load.OnProgress(progress_);
   const absl::StatusOr<storage::SnapshotHead> head = store_.LoadSnapshot(load);
   if (!head.ok()) return head.status();
+  if (absl::Status readable = RequireReadable(head->settings); !readable.ok()) return readable;
   load.Publish();
   hub_.Start(head->position);
   loaded_ = true;
@@ -132,6 +139,10 @@ absl::Status LogFollower::ReadLocked(bool renew) {
         entered_ = false;
       }
       return page.status();
+    }
+    if (absl::Status readable = RequireReadable(page->settings); !readable.ok()) {
+      index_.EndLease();
+      return readable;
     }
     if (const std::optional<HistoryMismatch> found = FindHistoryMismatch(*page, cursor, renew)) {
       DiscardViewLocked(*found);

@@ -46,7 +46,7 @@ struct ColumnWriter {
   std::vector<std::string>& values;
 
   template <typename T>
-  void operator()(const char*, const T& field, keys::Presence = keys::Presence::kAlways) const {
+  void operator()(const char*, const T& field, const keys::InBody& = {}) const {
     Put(field);
   }
 
@@ -96,7 +96,8 @@ void WriteSettings(Connection& connection, const keys::Settings& settings) {
     if (bound < keys::kShortestBound || bound > keys::kLongestBound) throw std::logic_error("a bound out of bounds");
   }
   MustChangeOne(connection.Run("put_settings", absl::ToInt64Microseconds(settings.bound),
-                               absl::ToInt64Microseconds(settings.previous_bound), TimeText(settings.changed_at)));
+                               absl::ToInt64Microseconds(settings.previous_bound), TimeText(settings.changed_at),
+                               settings.level));
 }
 
 bool IsSystemOwner(const keys::KeyRecord& key) {

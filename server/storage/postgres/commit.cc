@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
+#include "server/model/change_codec.h"
 #include "server/storage/postgres/after_images.h"
 #include "server/storage/postgres/in_doubt.h"
 #include "server/storage/postgres/locked_state.h"
@@ -56,6 +57,10 @@ std::optional<absl::StatusOr<Committed>> Attempt::Run(KeyStore::Decide decide) {
       Clean();
       if (!mutation.ok()) return mutation.status();
       return Committed();
+    }
+    if (absl::Status written = keys::RequireLevel(mutation->changes, state.settings); !written.ok()) {
+      Clean();
+      return written;
     }
     WriteAfterImages(*lease_, plan_, state, *mutation);
   } catch (...) {

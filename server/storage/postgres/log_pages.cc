@@ -40,14 +40,14 @@ LogPage PageFrom(const pqxx::result& result, int first) {
   page.oldest = head[first + 1].as<int64_t>();
   page.now = postgres::ParseTime(head[first + 2].c_str());
   page.settings = postgres::SettingsFrom(head);
-  page.timeline = head[first + 12].as<int64_t>();
+  page.timeline = head[first + 13].as<int64_t>();
   std::set<std::string> seen;
   for (const auto& row : result) {
-    if (row[first + 6].is_null()) break;  // No rows at or after the cursor.
-    page.rows.push_back(postgres::LogRowFrom(row, first + 6));
-    if (row[first + 11].is_null()) continue;
-    std::string kid = row[first + 10].as<std::string>();
-    if (seen.insert(kid).second) AddProofs(kid, row[first + 11].c_str(), page.proofs);
+    if (row[first + 7].is_null()) break;  // No rows at or after the cursor.
+    page.rows.push_back(postgres::LogRowFrom(row, first + 7));
+    if (row[first + 12].is_null()) continue;
+    std::string kid = row[first + 11].as<std::string>();
+    if (seen.insert(kid).second) AddProofs(kid, row[first + 12].c_str(), page.proofs);
   }
   return page;
 }

@@ -1,11 +1,14 @@
 #include "server/storage/postgres/migrations.h"
 
+#include <algorithm>
 #include <exception>
 #include <memory>
+#include <string>
 
 #include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
+#include "server/model/feature_level.h"
 #include "server/storage/postgres/connection.h"
 #include "server/storage/postgres/operator_errors.h"
 #include "server/storage/postgres/schema.h"
@@ -22,9 +25,37 @@ constexpr char kLock[] = "SELECT pg_advisory_xact_lock(7809640615022814585)";
 // Waiting for another replica's migration is not contention, and a step over a large table may take long.
 constexpr char kPatience[] = "SET lock_timeout = '60s'; SET statement_timeout = 0";
 
-int VersionIn(Connection& connection) {
-  if (connection.Exec("SELECT to_regclass('schema_migrations') IS NULL")[0][0].as<bool>()) return 0;
-  return connection.Exec("SELECT coalesce(max(version), 0) FROM schema_migrations")[0][0].as<int>();
+bool Exists(Connection& connection, const char* table) {
+  return !connection.Exec(absl::StrCat("SELECT to_regclass('", table, "') IS NULL"))[0][0].as<bool>();
+}
+
+int NewestIn(Connection& connection, const char* table) {
+  if (!Exists(connection, table)) return 0;
+  return connection.Exec(absl::StrCat("SELECT coalesce(max(version), 0) FROM ", table))[0][0].as<int>();
+}
+
+SchemaState StateIn(Connection& connection) {
+  SchemaState state;
+  state.complete = NewestIn(connection, "schema_migrations");
+  state.expanded = std::max(state.complete, NewestIn(connection, "schema_expansions"));
+  const bool has_level =
+      state.expanded > 0 &&
+      !connection.Exec("SELECT FROM pg_attribute WHERE attrelid = to_regclass('settings') AND attname = 'level'")
+           .empty();
+  state.level = has_level ? connection.Exec("SELECT level FROM settings")[0][0].as<int>() : keys::kReleaseZeroLevel;
+  return state;
+}
+
+// Whether this build can read and write what `state` describes, once it is expanded.
+absl::Status CheckNotBeyond(const SchemaState& state) {
+  if (const int newest = NewestSchemaVersion(); state.complete > newest) {
+    return absl::FailedPreconditionError(absl::StrCat("the database has schema version ", state.complete,
+                                                      ", this build knows only ", newest, ": use a newer latchkeyd"));
+  }
+  if (state.level < keys::kOldestLevel || state.level > keys::kNewestLevel) {
+    return errors::LevelUnreadable(state.level, keys::kOldestLevel, keys::kNewestLevel);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckEncoding(Connection& connection) {
@@ -39,11 +70,13 @@ absl::Status MayNotCreate() {
       "the database role may not create tables in schema public: make it the database's owner");
 }
 
-absl::Status MakeVersionTable(Connection& connection) {
+absl::Status MakeVersionTables(Connection& connection) {
   try {
-    connection.Exec(
-        "CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, "
-        "applied_at timestamptz NOT NULL DEFAULT clock_timestamp())");
+    for (const char* table : {"schema_migrations", "schema_expansions"}) {
+      connection.Exec(absl::StrCat("CREATE TABLE IF NOT EXISTS ", table,
+                                   " (version integer PRIMARY KEY, applied_at timestamptz NOT NULL "
+                                   "DEFAULT clock_timestamp())"));
+    }
     return absl::OkStatus();
   } catch (const pqxx::insufficient_privilege&) {
     return MayNotCreate();
@@ -54,23 +87,52 @@ absl::Status MakeVersionTable(Connection& connection) {
   }
 }
 
+void Contract(Connection& connection, int complete) {
+  for (int version = complete + 1; version <= NewestSchemaVersion(); ++version) {
+    const std::string sql = postgres::SchemaSteps()[version - 1].contract;
+    if (!sql.empty()) connection.Exec(sql);
+    connection.Exec(absl::StrCat("INSERT INTO schema_migrations (version) VALUES (", version, ")"));
+  }
+}
+
 absl::Status MigrateOn(Connection& connection) {
   if (absl::Status encoding = CheckEncoding(connection); !encoding.ok()) return encoding;
   connection.Exec(kPatience);
   connection.Exec("BEGIN");
   connection.Exec(kLock);
-  if (absl::Status made = MakeVersionTable(connection); !made.ok()) return made;
-  const int found = VersionIn(connection);
-  const int newest = NewestSchemaVersion();
-  if (found > newest) {
+  if (absl::Status made = MakeVersionTables(connection); !made.ok()) return made;
+  const SchemaState found = StateIn(connection);
+  if (absl::Status usable = CheckNotBeyond(found); !usable.ok()) {
     connection.Exec("ROLLBACK");
-    return absl::FailedPreconditionError(absl::StrCat("the database has schema version ", found,
-                                                      ", this build knows only ", newest, ": use a newer latchkeyd"));
+    return usable;
   }
-  for (int version = found + 1; version <= newest; ++version) {
-    connection.Exec(postgres::SchemaSteps()[version - 1]);
-    connection.Exec(absl::StrCat("INSERT INTO schema_migrations (version) VALUES (", version, ")"));
+  for (int version = found.expanded + 1; version <= NewestSchemaVersion(); ++version) {
+    connection.Exec(postgres::SchemaSteps()[version - 1].expand);
+    connection.Exec(absl::StrCat("INSERT INTO schema_expansions (version) VALUES (", version, ")"));
   }
+  if (found.expanded == 0) {
+    connection.Exec(absl::StrCat("UPDATE settings SET level = ", keys::kNewestLevel));
+    Contract(connection, found.complete);
+  }
+  connection.Exec("COMMIT");
+  return absl::OkStatus();
+}
+
+absl::Status ContractOn(Connection& connection) {
+  connection.Exec(kPatience);
+  connection.Exec("BEGIN");
+  connection.Exec(kLock);
+  const SchemaState found = StateIn(connection);
+  absl::Status usable = CheckSchemaState(found);
+  if (usable.ok() && found.level != keys::kNewestLevel) {
+    usable = absl::FailedPreconditionError(absl::StrCat("the installation is at feature level ", found.level, ", not ",
+                                                        keys::kNewestLevel, ": its servers use what would go"));
+  }
+  if (!usable.ok()) {
+    connection.Exec("ROLLBACK");
+    return usable;
+  }
+  Contract(connection, found.complete);
   connection.Exec("COMMIT");
   return absl::OkStatus();
 }
@@ -106,18 +168,30 @@ absl::Status Migrate(const std::string& connection_string) {
   return WithConnection(connection_string, "migrating", nullptr, MigrateOn);
 }
 
-absl::StatusOr<int> SchemaVersion(const std::string& connection_string) {
+absl::StatusOr<SchemaState> ReadSchemaState(const std::string& connection_string) {
   const postgres::SessionSettings settings;
   postgres::Watchdog dog(settings.statement_timeout + absl::Seconds(1));
-  int version = 0;
+  SchemaState state;
   absl::Status status =
       WithConnection(connection_string, "reading the schema version", &dog, [&](Connection& connection) {
         if (absl::Status encoding = CheckEncoding(connection); !encoding.ok()) return encoding;
-        version = VersionIn(connection);
+        state = StateIn(connection);
         return absl::OkStatus();
       });
   if (!status.ok()) return status;
-  return version;
+  return state;
+}
+
+absl::Status CheckSchemaState(const SchemaState& state) {
+  if (absl::Status usable = CheckNotBeyond(state); !usable.ok()) return usable;
+  if (state.expanded >= NewestSchemaVersion()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("the database has schema version ", state.expanded,
+                                                    ", this build wants ", NewestSchemaVersion(),
+                                                    "; run latchkeyd migrate"));
+}
+
+absl::Status ContractSchema(const std::string& connection_string) {
+  return WithConnection(connection_string, "contracting the schema", nullptr, ContractOn);
 }
 
 }  // namespace latchkey::storage

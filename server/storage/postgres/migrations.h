@@ -5,22 +5,43 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+// Migrations of the schema, in two halves so that two releases can share a database: a step is *expanded* as soon as a
+// newer server meets the database, and *contracted* once an operator says that no server of the feature level before is
+// left. Until then, going back is starting the older server.
+//
+// Both halves are recorded: schema_migrations(version, applied_at) has the steps that are complete, as release 0 wrote
+// it, whose steps had one half; and release 0 refuses to start where it finds one that it does not know.
+// schema_expansions(version, applied_at) has those that are expanded.
 namespace latchkey::storage {
 
-// The schema this build reads and writes.
+// The steps that this build knows.
 int NewestSchemaVersion();
 
 // FAILED_PRECONDITION if libpq can't parse it: why, with nothing of it quoted. Talks to nobody.
 absl::Status CheckConnectionString(const std::string& connection_string);
 
-// Brings the database to NewestSchemaVersion(): forward only, each step recorded in schema_migrations(version,
-// applied_at), all in one transaction under an advisory lock, so that any number of replicas may start at once on an
-// empty database. Nothing happens if it is there already. FAILED_PRECONDITION if the database is newer than this build,
-// its encoding is not UTF8, the role may not make tables, or CheckConnectionString says so; DATABASE_UNAVAILABLE, with
-// libpq's reason, if it can't be reached or refuses. `connection_string`: libpq's, either form.
+// Expands what is not expanded yet: forward only, all in one transaction under an advisory lock, so that any number of
+// replicas may start at once on an empty database. That one is made complete at once, at the newest feature level: no
+// older server has it. Nothing happens if it is there already. FAILED_PRECONDITION if the database is beyond this build
+// (LEVEL_UNREADABLE if by its feature level), its encoding is not UTF8, the role may not make tables, or
+// CheckConnectionString says so; DATABASE_UNAVAILABLE, with libpq's reason, if it can't be reached or refuses.
+// `connection_string`: libpq's, either form.
 absl::Status Migrate(const std::string& connection_string);
 
-// The version a database has; 0 = none of ours yet. Errors as of Migrate.
-absl::StatusOr<int> SchemaVersion(const std::string& connection_string);
+// What a database has.
+struct SchemaState {
+  int expanded = 0;  // The newest step that is expanded; 0 = none of ours yet. May be beyond this build.
+  int complete = 0;  // The newest step that is contracted too.
+  int level = 0;     // The installation's feature level; release 0's, if the database knows of none.
+};
+// Errors as of Migrate, but for what it makes of the answer.
+absl::StatusOr<SchemaState> ReadSchemaState(const std::string& connection_string);
+// OK if this build can serve on a database that has `state`. FAILED_PRECONDITION: it is to be migrated, or is beyond
+// this build (LEVEL_UNREADABLE if by its level).
+absl::Status CheckSchemaState(const SchemaState& state);
+
+// Contracts what is not contracted yet, in one transaction under the same lock. Only when the installation is at this
+// build's newest level: FAILED_PRECONDITION otherwise. Errors as of Migrate.
+absl::Status ContractSchema(const std::string& connection_string);
 
 }  // namespace latchkey::storage

@@ -11,7 +11,8 @@ using postgres::Connection;
 
 absl::Status PostgresKeyStore::EnterReplica(const std::string& replica, const std::string& doorbell) {
   return OnConnection("entering a replica", [&](Connection& connection) {
-    connection.Run("enter_replica", postgres::Text(replica), postgres::Text(doorbell));
+    connection.Run("enter_replica", postgres::Text(replica), postgres::Text(doorbell), keys::kOldestLevel,
+                   keys::kNewestLevel);
   });
 }
 
@@ -31,6 +32,8 @@ absl::StatusOr<std::vector<Replica>> PostgresKeyStore::ReadReplicas() {
       replica.applied_revision = row[2].as<int64_t>();
       replica.acknowledged_revision = row[3].as<int64_t>();
       replica.doorbell = row[4].as<std::string>();
+      replica.oldest_level = row[5].as<int>();
+      replica.newest_level = row[6].as<int>();
     }
   });
   if (!status.ok()) return status;

@@ -63,7 +63,7 @@ struct ColumnReader {
   const pqxx::row& row;
 
   template <typename T>
-  void operator()(const char* name, T& field, keys::Presence = keys::Presence::kAlways) const {
+  void operator()(const char* name, T& field, const keys::InBody& = {}) const {
     Get(row[name], field);
   }
 
@@ -74,6 +74,7 @@ struct ColumnReader {
     duration = absl::Microseconds(column.as<int64_t>());
   }
   static void Get(const pqxx::field& column, bool& value) { value = column.as<bool>(); }
+  static void Get(const pqxx::field& column, int& value) { value = column.as<int>(); }
   static void Get(const pqxx::field& column, keys::DeleteReason& reason) {
     reason = static_cast<keys::DeleteReason>(column.as<int>());
   }

@@ -4,8 +4,16 @@
 
 namespace latchkey::storage::postgres {
 
-// The schema's migrations in order: element i is the text of step i+1, a file of migrations/, byte for byte. A step
-// never changes once it was released (tests/storage/postgres/schema_test.cc); a new one is a new file.
-const std::vector<const char*>& SchemaSteps();
+// A migration of the schema: the texts of the files migrations/NNNN_what.sql and NNNN_what.contract.sql, byte for byte.
+struct SchemaStep {
+  // Adds what newer servers need, and takes away nothing that servers of the feature level before use: both run on it.
+  const char* expand = "";
+  // Takes away what only those used, once none of them is left. "" = nothing.
+  const char* contract = "";
+};
+
+// The migrations in order: element i is step i+1. A step never changes once it was released
+// (tests/storage/postgres/schema_test.cc); a new one is a new file.
+const std::vector<SchemaStep>& SchemaSteps();
 
 }  // namespace latchkey::storage::postgres

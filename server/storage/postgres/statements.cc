@@ -23,7 +23,7 @@ namespace {
 std::vector<std::string> KeyColumns() {
   std::vector<std::string> columns;
   const keys::KeyRecord key;
-  keys::VisitFields(key, [&]<typename T>(const char* name, const T&, keys::Presence = keys::Presence::kAlways) {
+  keys::VisitFields(key, [&]<typename T>(const char* name, const T&, const keys::InBody& = {}) {
     // Versions have a table of their own.
     if constexpr (!std::is_same_v<T, std::vector<keys::SecretVersion>>) columns.push_back(name);
   });
@@ -108,9 +108,10 @@ const std::vector<Statement>& Statements() {
        "documentation_uri = excluded.documentation_uri, permissions = excluded.permissions, "
        "created_at = excluded.created_at, updated_at = excluded.updated_at"},
       {"drop_role", "DELETE FROM roles WHERE organization = $1 AND id = $2"},
-      // Only if the change knew of the bound that leases are granted by now.
+      // Only if the change knew of the bound that leases are granted by now, and of the level.
       {"put_settings",
-       "UPDATE settings SET bound_us = $1, previous_bound_us = $2, changed_at = $3 WHERE bound_us <= $2"},
+       "UPDATE settings SET bound_us = $1, previous_bound_us = $2, changed_at = $3, level = $4 "
+       "WHERE bound_us <= $2 AND level <= $4"},
       {"insert_request_id", "INSERT INTO request_ids (scope, request_id, name) VALUES ($1, $2, $3)"},
       {"first_system_owner", "INSERT INTO milestones (name) VALUES ('system_owner')"},
 
@@ -138,13 +139,15 @@ const std::vector<Statement>& Statements() {
        "LEFT JOIN proofs p ON p.kid = s.kid AND p.version = s.version "
        "WHERE s.kid = $1 AND s.hash IS NOT NULL ORDER BY s.version"},
       {"read_replicas",
-       "SELECT replica, beat, applied_rev, acknowledged_rev, doorbell FROM replica_lease ORDER BY replica"},
+       "SELECT replica, beat, applied_rev, acknowledged_rev, doorbell, oldest_level, newest_level FROM replica_lease "
+       "ORDER BY replica"},
 
       // --- Replicas.
       {"enter_replica",
        "WITH forgotten AS (DELETE FROM replica_lease WHERE seen_at < clock_timestamp() - interval '1 hour' "
-       "AND replica <> $1) INSERT INTO replica_lease (replica, doorbell) VALUES ($1, $2) "
-       "ON CONFLICT (replica) DO UPDATE SET doorbell = excluded.doorbell, seen_at = excluded.seen_at"},
+       "AND replica <> $1) INSERT INTO replica_lease (replica, doorbell, oldest_level, newest_level) "
+       "VALUES ($1, $2, $3, $4) ON CONFLICT (replica) DO UPDATE SET doorbell = excluded.doorbell, seen_at = "
+       "excluded.seen_at"},
       {"leave_replica", "DELETE FROM replica_lease WHERE replica = $1"},
       // Write and page in one statement: they have one snapshot, and on a standby there is neither.
       {"renew_lease",

@@ -24,7 +24,7 @@ const std::vector<Statement>& Statements();
 // One more column, for UsedKeyFrom.
 #define LATCHKEY_KEY_USE \
   "(SELECT string_agg(u.version || ',' || u.last_used_at, ';') FROM key_use u WHERE u.kid = k.kid) AS uses"
-#define LATCHKEY_SETTINGS_COLUMNS "s.bound_us, s.previous_bound_us, s.changed_at"
+#define LATCHKEY_SETTINGS_COLUMNS "s.bound_us, s.previous_bound_us, s.changed_at, s.level"
 #define LATCHKEY_ROLE_COLUMNS                                                                                         \
   "r.organization, r.id, r.display_name, r.description, r.documentation_uri, to_json(r.permissions) AS permissions, " \
   "r.created_at, "                                                                                                    \

@@ -46,6 +46,7 @@ TEST(Withdrawal, BeforehandAsksNobodyButMemory) {
   std::stop_source hung_up;
   hung_up.request_stop();
   EXPECT_EQ(verifier->Verify(key, {.stop = hung_up.get_token()}).error().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(server.questions(key), 0);
   ASSERT_TRUE(Eventually([&] { return verifier->Verify(key).allowed() && verifier->Stats().hits > 0; }));
   EXPECT_TRUE(verifier->Verify(key, {.stop = hung_up.get_token()}).allowed());
 }

@@ -139,6 +139,16 @@ TEST(LeaseRenewer, RenewsOnScheduleWithoutBeingAsked) {
   EXPECT_GT(keeping.index.Read().lease_until, keeping.clock.BootNow());
 }
 
+TEST(LeaseRenewer, AFeatureLevelThatThisBuildDoesNotReadIsFatal) {
+  Keeping keeping;
+  keeping.Start();
+  ASSERT_TRUE(keeping.store.WaitUntil([&] { return keeping.renewer.database_answers(); }));
+  keeping.memory.SetLevel(kNewestLevel + 1);
+  EXPECT_TRUE(keeping.store.WaitUntil([&] { return !keeping.renewer.fatal().ok(); }));
+  EXPECT_EQ(keeping.renewer.fatal().message(), "explained");
+  EXPECT_LT(keeping.index.Read().lease_until, keeping.clock.BootNow());
+}
+
 TEST(LeaseRenewer, ARingMakesItReadTheLog) {
   Keeping keeping;
   keeping.Start();

@@ -147,6 +147,22 @@ TEST(LogFollower, AfterLoweringTheBoundTheOldOneIsPromisedUntilItsLeasesAreOver)
   EXPECT_EQ(service.follower.renewal_interval(), absl::Milliseconds(400));
 }
 
+TEST(LogFollower, AFeatureLevelThatThisBuildDoesNotReadEndsTheLease) {
+  MemoryService service;
+  ASSERT_THAT(service.follower.Renew(), IsOk());
+  service.store.SetLevel(kNewestLevel + 1);
+  EXPECT_THAT(service.follower.CatchUp(service.clock.BootNow() + absl::Hours(1)), HasReason("LEVEL_UNREADABLE"));
+  EXPECT_EQ(service.index.Read().lease_until, base::BootTime::Never());
+  EXPECT_THAT(service.follower.Renew(), HasReason("LEVEL_UNREADABLE"));
+  Replica fresh(service);
+  EXPECT_THAT(fresh.follower.Renew(), HasReason("LEVEL_UNREADABLE"));
+  EXPECT_FALSE(fresh.follower.loaded());
+  // The installation's may be the one before.
+  service.store.SetLevel(kOldestLevel);
+  EXPECT_THAT(service.follower.Renew(), IsOk());
+  EXPECT_THAT(fresh.follower.Renew(), IsOk());
+}
+
 TEST(LogFollower, TheOldBoundIsPromisedFromWhenItsEndWasSeenWhateverTheDatabasesClockSays) {
   const auto set = [](MemoryService& service, int bound, int previous, absl::Duration ago) {
     service.Put("system", [&](const storage::LockedState& state) {

@@ -154,6 +154,17 @@ TEST_F(KeyAdminRpc, NobodyGrantsAddressesThatTheirOwnKeyCanNotCallFrom) {
               Fails(grpc::StatusCode::PERMISSION_DENIED, "CIDRS_EXCEED_CREATOR"));
 }
 
+TEST_F(KeyAdminRpc, WhatServersOfTheVersionBeforeCanNotReadIsRefusedUntilTheUpgradeIsFinished) {
+  service_.store.SetLevel(1);
+  v1::CreateKeyResponse created;
+  const grpc::Status refused = Create(acme_key_, "organizations/acme", "viewer", &created, {"10.0.0.0/8"});
+  EXPECT_THAT(refused, Fails(grpc::StatusCode::FAILED_PRECONDITION, "UPGRADE_UNFINISHED"));
+  EXPECT_THAT(refused.error_message(), ::testing::HasSubstr("latchkeyd upgrade finish"));
+  EXPECT_THAT(Create(acme_key_, "organizations/acme", "viewer", &created), Succeeds());
+  service_.store.SetLevel(2);
+  EXPECT_THAT(Create(acme_key_, "organizations/acme", "viewer", &created, {"10.0.0.0/8"}), Succeeds());
+}
+
 TEST_F(KeyAdminRpc, DeleteWaitsUntilTheOtherServersKnow) {
   OtherServer other(service_);
   const v1::Key victim = MustCreate("viewer").key();

@@ -42,6 +42,10 @@ std::string Steps(const std::string& database) {
   return RunSql(database, "SELECT string_agg(version::text, ',' ORDER BY version) FROM schema_migrations");
 }
 
+std::string Expansions(const std::string& database) {
+  return RunSql(database, "SELECT string_agg(version::text, ',' ORDER BY version) FROM schema_expansions");
+}
+
 std::string AllSteps() {
   std::string steps = "1";
   for (int version = 2; version <= storage::NewestSchemaVersion(); ++version) absl::StrAppend(&steps, ",", version);
@@ -50,9 +54,15 @@ std::string AllSteps() {
 
 TEST(Migrations, BringAnEmptyDatabaseToTheNewestVersion) {
   const std::string database = FreshDatabase();
-  EXPECT_EQ(storage::SchemaVersion(database).value(), 0);
+  const storage::SchemaState empty = storage::ReadSchemaState(database).value();
+  EXPECT_EQ(empty.expanded, 0);
+  EXPECT_THAT(storage::CheckSchemaState(empty), HasCode(absl::StatusCode::kFailedPrecondition));
   EXPECT_THAT(storage::Migrate(database), IsOk());
-  EXPECT_EQ(storage::SchemaVersion(database).value(), storage::NewestSchemaVersion());
+  const storage::SchemaState state = storage::ReadSchemaState(database).value();
+  EXPECT_EQ(state.expanded, storage::NewestSchemaVersion());
+  EXPECT_EQ(state.complete, storage::NewestSchemaVersion());
+  EXPECT_EQ(state.level, keys::kNewestLevel);
+  EXPECT_THAT(storage::CheckSchemaState(state), IsOk());
   EXPECT_EQ(Steps(database), AllSteps());
 }
 
@@ -86,17 +96,101 @@ TEST(Migrations, RefuseADatabaseThatIsNewerThanThisBuild) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("newer"));
 }
 
+// As release 0 leaves one.
+std::string DatabaseOfReleaseZero() {
+  std::string database = FreshDatabase();
+  RunSql(database,
+         "CREATE TABLE schema_migrations (version integer PRIMARY KEY, applied_at timestamptz NOT NULL "
+         "DEFAULT clock_timestamp())");
+  for (int version = 1; version <= 2; ++version) {
+    RunSql(database, storage::postgres::SchemaSteps().at(version - 1).expand);
+    RunSql(database, absl::StrCat("INSERT INTO schema_migrations (version) VALUES (", version, ")"));
+  }
+  return database;
+}
+
+TEST(Migrations, OnlyExpandWhatAnOlderReleaseMade) {
+  const std::string database = DatabaseOfReleaseZero();
+  ASSERT_THAT(storage::Migrate(database), IsOk());
+  EXPECT_EQ(Steps(database), "1,2") << "the older one must find what it left";
+  EXPECT_EQ(Expansions(database), "3");
+  const storage::SchemaState state = storage::ReadSchemaState(database).value();
+  EXPECT_EQ(state.level, keys::kReleaseZeroLevel);
+  EXPECT_THAT(storage::CheckSchemaState(state), IsOk());
+  // A server of release 0 enters as it always did.
+  RunSql(database, "INSERT INTO replica_lease (replica, doorbell) VALUES ('old', '')");
+  EXPECT_EQ(RunSql(database, "SELECT oldest_level || '-' || newest_level FROM replica_lease"), "1-2");
+  EXPECT_THAT(storage::ContractSchema(database), HasCode(absl::StatusCode::kFailedPrecondition));
+  EXPECT_EQ(Steps(database), "1,2");
+}
+
+TEST(Migrations, ContractOnceTheLevelIsRaised) {
+  const std::string database = DatabaseOfReleaseZero();
+  ASSERT_THAT(storage::Migrate(database), IsOk());
+  RunSql(database, absl::StrCat("UPDATE settings SET level = ", keys::kNewestLevel));
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_THAT(storage::ContractSchema(database), IsOk());
+    EXPECT_EQ(Steps(database), AllSteps());
+  }
+  EXPECT_EQ(storage::ReadSchemaState(database)->complete, storage::NewestSchemaVersion());
+  constexpr char kNotNull[] = "23502";
+  constexpr char kNotInPrerequisiteState[] = "55000";
+  EXPECT_EQ(SqlState(database, "INSERT INTO replica_lease (replica, doorbell) VALUES ('old', '')"), kNotNull);
+  EXPECT_EQ(SqlState(database,
+                     "INSERT INTO replica_lease (replica, doorbell, oldest_level, newest_level) VALUES ('old', '', 1, "
+                     "2)"),
+            kNotInPrerequisiteState);
+  EXPECT_THAT(storage::Migrate(database), IsOk());
+}
+
+TEST(Migrations, ADatabaseThatANewerReleaseOnlyExpandedIsServed) {
+  const std::string database = FreshDatabase();
+  ASSERT_THAT(storage::Migrate(database), IsOk());
+  RunSql(database,
+         absl::StrCat("INSERT INTO schema_expansions (version) VALUES (", storage::NewestSchemaVersion() + 1, ")"));
+  EXPECT_THAT(storage::Migrate(database), IsOk());
+  EXPECT_THAT(storage::CheckSchemaState(storage::ReadSchemaState(database).value()), IsOk());
+}
+
+TEST(Migrations, RefuseAFeatureLevelThatThisBuildDoesNotRead) {
+  for (const int level : {keys::kOldestLevel - 1, keys::kNewestLevel + 1}) {
+    const std::string database = FreshDatabase();
+    ASSERT_THAT(storage::Migrate(database), IsOk());
+    RunSql(database, absl::StrCat("SET session_replication_role = replica; UPDATE settings SET level = ", level));
+    EXPECT_THAT(storage::Migrate(database), HasReason("LEVEL_UNREADABLE"));
+    EXPECT_THAT(storage::CheckSchemaState(storage::ReadSchemaState(database).value()), HasReason("LEVEL_UNREADABLE"));
+  }
+}
+
+TEST(Schema, OfAReplicaAndALevelThatItCannotReadTheLaterFails) {
+  // Whichever comes first holds the other up until it is committed, and is then seen by it.
+  for (const bool replica_first : {true, false}) {
+    const std::string database = DatabaseOfReleaseZero();
+    ASSERT_THAT(storage::Migrate(database), IsOk());
+    const std::string enter = "INSERT INTO replica_lease (replica, doorbell) VALUES ('old', '')";
+    const std::string raise = "UPDATE settings SET level = 3";
+    std::thread first([&] {
+      RunSql(database, absl::StrCat("BEGIN; ", replica_first ? enter : raise, "; SELECT pg_sleep(0.5); COMMIT"));
+    });
+    while (RunSql(database, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "0") {
+      absl::SleepFor(absl::Milliseconds(5));
+    }
+    EXPECT_EQ(SqlState(database, replica_first ? raise : enter), replica_first ? "40001" : "55000");
+    first.join();
+  }
+}
+
 TEST(Migrations, SayThatTheDatabaseIsAway) {
   const std::string nowhere = "host=/nonexistent dbname=latchkey";
   EXPECT_THAT(storage::Migrate(nowhere), HasReason("DATABASE_UNAVAILABLE"));
-  EXPECT_THAT(storage::SchemaVersion(nowhere), HasReason("DATABASE_UNAVAILABLE"));
+  EXPECT_THAT(storage::ReadSchemaState(nowhere), HasReason("DATABASE_UNAVAILABLE"));
 }
 
 // What both say of a database that is none.
 std::string Unavailable(const std::string& database) {
   const absl::Status status = storage::Migrate(database);
   EXPECT_THAT(status, IsError(absl::StatusCode::kUnavailable, "DATABASE_UNAVAILABLE"));
-  EXPECT_EQ(storage::SchemaVersion(database).status(), status);
+  EXPECT_EQ(storage::ReadSchemaState(database).status(), status);
   EXPECT_THAT(std::string(status.message()), Not(HasSubstr("\n")));
   EXPECT_THAT(status.ToString(), Not(HasSubstr("canary")));
   return std::string(status.message());
@@ -126,7 +220,7 @@ TEST(Migrations, SayWhyAConnectionStringCannotBeParsed) {
     EXPECT_THAT(message, HasSubstr(reason));
     EXPECT_THAT(message, Not(HasSubstr("ary")));
     EXPECT_EQ(storage::CheckConnectionString(connection_string).message(), message);
-    EXPECT_EQ(storage::SchemaVersion(connection_string).status().message(), message);
+    EXPECT_EQ(storage::ReadSchemaState(connection_string).status().message(), message);
   }
   for (const char* good : {"", "host=localhost password=canary", "postgresql://latchkey:canary@localhost/latchkey"}) {
     EXPECT_THAT(storage::CheckConnectionString(good), IsOk());
@@ -162,7 +256,7 @@ TEST(Migrations, SayThatThePasswordIsWrong) {
   std::ofstream(hba) << rules.str();
   RunSql(database, "SELECT pg_reload_conf()");
   // Until the postmaster has read them it says that peer authentication failed.
-  for (int i = 0; i < 1000 && !storage::SchemaVersion(database + " user=app password=right").ok(); ++i) {
+  for (int i = 0; i < 1000 && !storage::ReadSchemaState(database + " user=app password=right").ok(); ++i) {
     absl::SleepFor(absl::Milliseconds(10));
   }
   EXPECT_THAT(Unavailable(database + " user=app password=canary"),
@@ -180,7 +274,7 @@ TEST(Migrations, SayThatTheRoleMayNotCreateTables) {
   RunSql(database, "GRANT ALL ON SCHEMA public TO public");
   ASSERT_THAT(storage::Migrate(database), IsOk());
   EXPECT_THAT(FailedPrecondition(as_guest), HasSubstr("may not use all of latchkey's tables"));
-  EXPECT_THAT(storage::SchemaVersion(as_guest), HasCode(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(storage::ReadSchemaState(as_guest), HasCode(absl::StatusCode::kFailedPrecondition));
 }
 
 TEST(Migrations, WantUtf8) {
@@ -189,7 +283,7 @@ TEST(Migrations, WantUtf8) {
   RunSql(fresh, absl::StrCat("CREATE DATABASE ", name, " ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"));
   const std::string latin = absl::StrCat(fresh, " dbname=", name);
   EXPECT_THAT(FailedPrecondition(latin), HasSubstr("encoding is LATIN1"));
-  EXPECT_THAT(storage::SchemaVersion(latin), HasCode(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(storage::ReadSchemaState(latin), HasCode(absl::StatusCode::kFailedPrecondition));
 }
 
 // What a server of schema 1 wrote: step 1 alone, a key through append_changes.
@@ -198,7 +292,7 @@ std::string DatabaseOfStep1() {
   RunSql(database,
          "CREATE TABLE schema_migrations (version integer PRIMARY KEY, applied_at timestamptz NOT NULL "
          "DEFAULT clock_timestamp())");
-  RunSql(database, storage::postgres::SchemaSteps().at(0));
+  RunSql(database, storage::postgres::SchemaSteps().at(0).expand);
   RunSql(database, "INSERT INTO schema_migrations (version) VALUES (1)");
   RunSql(
       database,
@@ -217,7 +311,8 @@ TEST(Migrations, KeepWhatADatabaseOfTheFirstStepHolds) {
   const std::string database = DatabaseOfStep1();
   const std::string chain = RunSql(database, "SELECT chain FROM change_log WHERE rev = 1");
   ASSERT_THAT(storage::Migrate(database), IsOk());
-  EXPECT_EQ(Steps(database), AllSteps());
+  EXPECT_EQ(Steps(database), "1");
+  EXPECT_EQ(Expansions(database), "2,3");
   EXPECT_EQ(RunSql(database, "SELECT chain FROM change_log WHERE rev = 1"), chain);
 
   const auto store = storage::PostgresKeyStore::Create({.connection_string = database});
@@ -226,7 +321,7 @@ TEST(Migrations, KeepWhatADatabaseOfTheFirstStepHolds) {
   EXPECT_TRUE(old.allowed_cidrs.empty());
   EXPECT_EQ(old.last_used_at, absl::InfinitePast());
   ASSERT_EQ(old.versions.size(), 1u);
-  EXPECT_EQ(store->ReadSettings().value(), keys::Settings());
+  EXPECT_EQ(store->ReadSettings().value(), keys::Settings{.level = keys::kReleaseZeroLevel});
   Snapshot snapshot;
   ASSERT_THAT(store->LoadSnapshot(snapshot), IsOk());
   EXPECT_THAT(snapshot.keys, ::testing::ElementsAre(ShownOf(old)));

@@ -5,6 +5,18 @@
 
 namespace latchkey::storage {
 
+void MemoryKeyStore::SetLevel(int level) {
+  const std::lock_guard lock(mutex_);
+  state_.settings.level = level;
+}
+
+void MemoryKeyStore::EnterReplicaOfLevels(const std::string& replica, int oldest, int newest) {
+  const std::lock_guard lock(mutex_);
+  SeenReplica& row = replicas_[replica];
+  row.replica = {.id = replica, .oldest_level = oldest, .newest_level = newest};
+  row.seen_at = Now();
+}
+
 void MemoryKeyStore::SetUnavailable(bool unavailable) {
   const std::lock_guard lock(mutex_);
   unavailable_ = unavailable;

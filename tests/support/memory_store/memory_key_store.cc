@@ -126,6 +126,10 @@ absl::Status MemoryKeyStore::Check(const LockPlan& plan, const LockedState& seen
     if (change.settings) {
       if (!IsAllowed(*change.settings)) return errors::Internal("storage: settings outside their limits");
       if (change.settings->previous_bound < settings.bound) return errors::Contended();
+      if (change.settings->level < settings.level) return errors::Contended();
+      for (const auto& [id, row] : replicas_) {
+        if (row.replica.newest_level < change.settings->level) return errors::Contended();
+      }
       settings = *change.settings;
       continue;
     }
@@ -228,6 +232,7 @@ absl::StatusOr<Committed> MemoryKeyStore::Commit(const LockPlan& plan, Decide de
   const absl::StatusOr<Mutation> mutation = decide(seen);
   if (!mutation.ok()) return mutation.status();
   if (mutation->changes.empty()) return Committed();
+  if (absl::Status status = keys::RequireLevel(mutation->changes, seen.settings); !status.ok()) return status;
   if (absl::Status status = Check(plan, seen, *mutation); !status.ok()) return status;
 
   Committed committed;

@@ -43,6 +43,12 @@ class MemoryKeyStore final : public KeyStore {
   absl::StatusOr<std::map<std::string, std::string>> SettleKeyRingChecks(
       const std::map<std::string, std::string>& checks) override;
 
+  // --- Of another release, for tests ---
+  // The installation is at that feature level, as a database is that an older release made.
+  void SetLevel(int level);
+  // A server that reads these levels has entered: as EnterReplica, whatever the installation's.
+  void EnterReplicaOfLevels(const std::string& replica, int oldest, int newest);
+
   // --- Faults, for tests ---
   // Every call of the contract answers DATABASE_UNAVAILABLE until it is called with false.
   void SetUnavailable(bool unavailable);

@@ -52,9 +52,14 @@ absl::Status MemoryKeyStore::EnterReplica(const std::string& replica, const std:
   std::erase_if(replicas_, [&](const auto& item) {
     return item.first != replica && item.second.seen_at < now - kReplicasAreForgottenAfter;
   });
+  if (state_.settings.level < keys::kOldestLevel || state_.settings.level > keys::kNewestLevel) {
+    return errors::Internal("storage: the level is not one of this server's");
+  }
   SeenReplica& row = replicas_[replica];
   row.replica.id = replica;
   row.replica.doorbell = doorbell;
+  row.replica.oldest_level = keys::kOldestLevel;
+  row.replica.newest_level = keys::kNewestLevel;
   row.seen_at = now;
   return absl::OkStatus();
 }

@@ -1,8 +1,8 @@
-#include "server/app/next_settings.h"
+#include "server/keys/admin/next_settings.h"
 
 #include <algorithm>
 
-namespace latchkey::app {
+namespace latchkey::keys {
 namespace {
 
 // The row has no better witness of its age than the database's clock, which may be set forward, and which was read
@@ -11,11 +11,13 @@ constexpr absl::Duration kSurelyOver = absl::Hours(24);
 
 }  // namespace
 
-keys::Settings NextSettings(const keys::Settings& old, absl::Duration bound, absl::Time now) {
+Settings NextSettings(const Settings& old, absl::Duration bound, absl::Time now) {
   const bool older_leases_are_over = now >= old.changed_at + kSurelyOver;
-  return {.bound = bound,
-          .previous_bound = older_leases_are_over ? old.bound : std::max(old.bound, old.previous_bound),
-          .changed_at = now};
+  Settings next = old;
+  next.bound = bound;
+  next.previous_bound = older_leases_are_over ? old.bound : std::max(old.bound, old.previous_bound);
+  next.changed_at = now;
+  return next;
 }
 
-}  // namespace latchkey::app
+}  // namespace latchkey::keys

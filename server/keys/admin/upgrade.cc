@@ -1,0 +1,99 @@
+#include "server/keys/admin/upgrade.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "client/core/clock.h"
+#include "client/core/resource_names.h"
+#include "server/keys/admin/next_settings.h"
+#include "server/model/change_codec.h"
+
+namespace latchkey::keys {
+namespace {
+
+constexpr absl::Duration kLookEvery = absl::Milliseconds(100);
+
+bool CantRead(const storage::Replica& replica) { return replica.newest_level < kNewestLevel; }
+
+absl::Status IsAlive(const storage::Replica& replica) {
+  return absl::FailedPreconditionError(
+      absl::StrCat("server ", replica.id, replica.doorbell.empty() ? "" : absl::StrCat(" (", replica.doorbell, ")"),
+                   " reads feature levels ", replica.oldest_level, " to ", replica.newest_level, ", not ", kNewestLevel,
+                   ", and is running: replace it by this version or stop it first (latchkeyd replicas lists them)"));
+}
+
+}  // namespace
+
+absl::Status Upgrade::ForgetTheDead(std::vector<std::string>& departed) {
+  storage::KeyStore& store = dependencies_.store;
+  const absl::StatusOr<Settings> settings = store.ReadSettings();
+  if (!settings.ok()) return settings.status();
+  absl::StatusOr<std::vector<storage::Replica>> replicas = store.ReadReplicas();
+  if (!replicas.ok()) return replicas.status();
+  std::map<std::string, int64_t> beats;
+  for (const storage::Replica& replica : *replicas) {
+    if (CantRead(replica)) beats[replica.id] = replica.beat;
+  }
+  if (beats.empty()) return absl::OkStatus();
+
+  // After the read: the lease that goes with a beat was anchored before the beat could be seen.
+  const absl::Duration lease = core::WithClockError(std::max(settings->bound, settings->previous_bound));
+  const base::BootTime over_at = dependencies_.clock.BootNow() + lease;
+  if (dependencies_.waiting) dependencies_.waiting(lease);
+  for (bool over = false; !over;) {
+    over = dependencies_.clock.BootNow() >= over_at;
+    replicas = store.ReadReplicas();
+    if (!replicas.ok()) return replicas.status();
+    for (const storage::Replica& replica : *replicas) {
+      if (!CantRead(replica)) continue;
+      const auto seen = beats.find(replica.id);
+      if (seen == beats.end() || seen->second != replica.beat) return IsAlive(replica);
+    }
+    if (!over) dependencies_.pause(kLookEvery);
+  }
+  for (const storage::Replica& replica : *replicas) {
+    if (!CantRead(replica)) continue;
+    if (absl::Status left = store.LeaveReplica(replica.id); !left.ok()) return left;
+    departed.push_back(replica.id);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Upgrade::Result> Upgrade::Finish(const std::string& server) {
+  storage::KeyStore& store = dependencies_.store;
+  const absl::StatusOr<Settings> settings = store.ReadSettings();
+  if (!settings.ok()) return settings.status();
+  Result result{.from = settings->level, .level = std::max(settings->level, kNewestLevel)};
+  if (settings->level >= kNewestLevel) return result;
+  if (absl::Status forgotten = ForgetTheDead(result.departed); !forgotten.ok()) return forgotten;
+
+  const Audit audit{"operator", "", "upgrade finish", "", server};
+  // Who else changes the settings waits for this row.
+  storage::LockPlan plan;
+  plan.organization = std::string(core::kSystemOrganization);
+  plan.lock_organization = true;
+  const auto decide = [&](const storage::LockedState& locked) -> absl::StatusOr<storage::Mutation> {
+    storage::Mutation mutation;
+    if (locked.settings.level >= kNewestLevel) return mutation;
+    Change change;
+    change.settings = NextSettings(locked.settings, locked.settings.bound, locked.now);
+    change.settings->level = kNewestLevel;
+    change.body = EncodeBody(change, audit);
+    mutation.changes.push_back(std::move(change));
+    return mutation;
+  };
+  const absl::StatusOr<storage::Committed> committed = store.Commit(plan, decide);
+  if (!committed.ok()) {
+    // A server that came between: the store refuses the level, and it has a name now.
+    const absl::StatusOr<std::vector<storage::Replica>> replicas = store.ReadReplicas();
+    if (!replicas.ok()) return committed.status();
+    const auto found = std::find_if(replicas->begin(), replicas->end(), CantRead);
+    return found == replicas->end() ? committed.status() : IsAlive(*found);
+  }
+  if (!committed->rows.empty()) result.revision = committed->rows.back().rev;
+  return result;
+}
+
+}  // namespace latchkey::keys

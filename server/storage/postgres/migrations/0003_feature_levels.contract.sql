@@ -1,0 +1,2 @@
+
+ALTER TABLE replica_lease ALTER COLUMN newest_level DROP DEFAULT, ALTER COLUMN oldest_level DROP DEFAULT;

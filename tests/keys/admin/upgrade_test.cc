@@ -1,0 +1,147 @@
+#include "server/keys/admin/upgrade.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "absl/time/clock.h"
+#include "server/model/change_codec.h"
+#include "tests/support/fake_clock.h"
+#include "tests/support/memory_store/memory_key_store.h"
+#include "tests/support/status_matchers.h"
+
+namespace latchkey::keys {
+namespace {
+
+using ::testing::ElementsAre;
+using testing::HasCode;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::IsOk;
+
+constexpr absl::StatusCode kRefused = absl::StatusCode::kFailedPrecondition;
+
+// An installation of release 0's level, whose time passes while somebody waits.
+struct Installation {
+  Installation() { store.SetLevel(kReleaseZeroLevel); }
+
+  absl::StatusOr<Upgrade::Result> Finish() {
+    Upgrade upgrade({.store = store,
+                     .clock = clock,
+                     .pause =
+                         [this](absl::Duration pause) {
+                           clock.Advance(pause);
+                           if (meanwhile) meanwhile();
+                         },
+                     .waiting = [this](absl::Duration duration) { waited = duration; }});
+    return upgrade.Finish("server-1");
+  }
+  int Level() { return store.ReadSettings()->level; }
+  void EnterOld(const std::string& id) { store.EnterReplicaOfLevels(id, 1, kReleaseZeroLevel); }
+  void Renew(const std::string& id) { ASSERT_THAT(store.RenewLease({id, 0, 0}, 0, 2), IsOk()); }
+
+  testing::FakeClock clock;
+  storage::MemoryKeyStore store{[] { return absl::Now(); }};
+  std::function<void()> meanwhile;
+  std::optional<absl::Duration> waited;
+};
+
+TEST(Upgrade, WithoutServersOfTheVersionBeforeTheLevelRisesAtOnce) {
+  Installation installation;
+  ASSERT_THAT(installation.store.EnterReplica("new", ""), IsOk());
+  const absl::StatusOr<Upgrade::Result> result = installation.Finish();
+  ASSERT_THAT(result, IsOk());
+  EXPECT_EQ(result->from, 2);
+  EXPECT_EQ(result->level, 3);
+  EXPECT_EQ(result->revision, 1);
+  EXPECT_THAT(result->departed, IsEmpty());
+  EXPECT_FALSE(installation.waited);
+  EXPECT_EQ(installation.Level(), 3);
+  EXPECT_EQ(installation.store.ReadReplicas()->size(), 1u);
+}
+
+TEST(Upgrade, TheChangeIsLoggedWithTheBoundAsItWas) {
+  Installation installation;
+  ASSERT_THAT(installation.Finish(), IsOk());
+  const storage::LogPage page = installation.store.ReadLog(1, 2).value();
+  const absl::StatusOr<Change> change = DecodeBody(page.rows.at(0));
+  ASSERT_THAT(change, IsOk());
+  EXPECT_EQ(change->settings->level, 3);
+  EXPECT_EQ(change->settings->bound, absl::Seconds(5));
+  EXPECT_THAT(page.rows[0].body, HasSubstr(R"("principal":"operator")"));
+  EXPECT_THAT(page.rows[0].body, HasSubstr(R"("method":"upgrade finish")"));
+  EXPECT_THAT(page.rows[0].body, HasSubstr(R"("server":"server-1")"));
+}
+
+TEST(Upgrade, ASecondTimeChangesNothing) {
+  Installation installation;
+  ASSERT_THAT(installation.Finish(), IsOk());
+  const absl::StatusOr<Upgrade::Result> again = installation.Finish();
+  ASSERT_THAT(again, IsOk());
+  EXPECT_EQ(again->revision, 0);
+  EXPECT_EQ(again->level, 3);
+  EXPECT_EQ(installation.store.ReadLog(0, 2)->head, 1);
+}
+
+TEST(Upgrade, AServerOfTheVersionBeforeThatRenewsItsLeaseRefusesItByName) {
+  Installation installation;
+  installation.EnterOld("old");
+  int pauses = 0;
+  installation.meanwhile = [&] {
+    if (++pauses == 30) installation.Renew("old");
+  };
+  const absl::StatusOr<Upgrade::Result> result = installation.Finish();
+  EXPECT_THAT(result, HasCode(kRefused));
+  EXPECT_THAT(std::string(result.status().message()), HasSubstr("server old reads feature levels 1 to 2, not 3"));
+  EXPECT_EQ(installation.Level(), 2);
+  EXPECT_EQ(installation.store.ReadLog(0, 2)->head, 0);
+  EXPECT_EQ(installation.store.ReadReplicas()->size(), 1u) << "it is alive";
+  EXPECT_LT(pauses, 40) << "there is nothing more to wait for";
+}
+
+TEST(Upgrade, OneThatIsDeadForTheLongestLeaseIsForgottenAndNeverComesBack) {
+  Installation installation;
+  installation.EnterOld("old");
+  installation.Renew("old");
+  ASSERT_THAT(installation.store.EnterReplica("new", ""), IsOk());
+  const base::BootTime began = installation.clock.BootNow();
+  const absl::StatusOr<Upgrade::Result> result = installation.Finish();
+  ASSERT_THAT(result, IsOk());
+  EXPECT_THAT(result->departed, ElementsAre("old"));
+  EXPECT_EQ(installation.waited, core::WithClockError(absl::Seconds(5)));
+  EXPECT_GE(installation.clock.BootNow() - began, core::WithClockError(absl::Seconds(5)));
+  EXPECT_EQ(installation.Level(), 3);
+  EXPECT_THAT(installation.store.RenewLease({"old", 0, 0}, 0, 2), testing::HasReason("REPLICA_FORGOTTEN"));
+}
+
+TEST(Upgrade, OneThatComesWhileItWaitsRefusesIt) {
+  Installation installation;
+  installation.EnterOld("dead");
+  installation.meanwhile = [&] { installation.EnterOld("late"); };
+  EXPECT_THAT(installation.Finish(), HasCode(kRefused));
+  EXPECT_EQ(installation.Level(), 2);
+}
+
+TEST(Upgrade, ALongerBoundOfBeforeIsWaitedFor) {
+  Installation installation;
+  const auto shorten = [&](const storage::LockedState& state) -> absl::StatusOr<storage::Mutation> {
+    Change change;
+    change.settings = state.settings;
+    change.settings->bound = absl::Seconds(2);
+    change.settings->previous_bound = absl::Seconds(40);
+    change.body = EncodeBody(change, Audit());
+    storage::Mutation mutation;
+    mutation.changes.push_back(change);
+    return mutation;
+  };
+  ASSERT_THAT(installation.store.Commit({}, shorten), IsOk());
+  installation.EnterOld("dead");
+  ASSERT_THAT(installation.Finish(), IsOk());
+  EXPECT_EQ(installation.waited, core::WithClockError(absl::Seconds(40)));
+}
+
+}  // namespace
+}  // namespace latchkey::keys

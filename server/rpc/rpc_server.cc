@@ -78,7 +78,8 @@ struct RpcServer::Running {
   Running(const Domain& domain, const Options& options)
       : executor(WorkClasses(options), std::max(options.admin_workers, options.waiting_workers)),
         authenticator(domain.verifier, security_log),
-        admin({.authenticator = authenticator,
+        calls{.authenticator = authenticator, .observer = domain.observer},
+        admin({.calls = calls,
                .keys = domain.keys,
                .organizations = domain.organizations,
                .roles = domain.roles,
@@ -90,7 +91,7 @@ struct RpcServer::Running {
                .revocations = domain.revocations,
                .follower = domain.follower,
                .clock = domain.clock}),
-        verify({.authenticator = authenticator,
+        verify({.calls = calls,
                 .verifier = domain.verifier,
                 .index = domain.index,
                 .follower = domain.follower,
@@ -106,6 +107,7 @@ struct RpcServer::Running {
   SecurityLog security_log;
   base::Executor executor;
   Authenticator authenticator;
+  const CallDependencies calls;
   KeyAdminService admin;
   KeyVerifyService verify;
   GrpcService<v1::KeyAdmin> grpc_admin;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -17,6 +18,7 @@
 #include "server/keys/replication/watch_hub.h"
 #include "server/keys/verify/key_verifier.h"
 #include "server/keys/verify/usage_counter.h"
+#include "server/rpc/call/caller.h"
 #include "server/rpc/serving_state.h"
 
 namespace latchkey::rpc {
@@ -48,6 +50,8 @@ class RpcServer {
     keys::RevocationWaiter& revocations;
     const base::Clock& clock;
     ServingState& serving;
+    // CallDependencies::observer.
+    std::function<void(const Method& method, const absl::Status& status, absl::Duration took)> observer = {};
   };
 
   RpcServer(const Domain& domain, Options options);

@@ -20,7 +20,7 @@ Verdict Plain(Decision decision, const KeyIndex::Snapshot& snapshot) {
   return verdict;
 }
 
-bool MayAsk(const VerifyQuestion& question, const OrganizationRecord* organization) {
+bool MayAsk(const MemoryQuery& question, const OrganizationRecord* organization) {
   if (question.asker_organization.empty() || question.asker_organization == core::kSystemOrganization) return true;
   return organization != nullptr && question.asker_organization == organization->id;
 }
@@ -71,7 +71,7 @@ KeyVerifier::KeyVerifier(KeyIndex& index, const KeyRingHandle& ring, SecretCheck
                          UsageCounter* uses)
     : index_(index), ring_(ring), checker_(checker), clock_(clock), uses_(uses) {}
 
-std::optional<absl::StatusOr<Verdict>> KeyVerifier::VerifyFromMemory(const VerifyQuestion& question) {
+std::optional<absl::StatusOr<Verdict>> KeyVerifier::VerifyFromMemory(const MemoryQuery& question) {
   // The read order: lease and revision first, then the records of that view, judge, the clock last.
   const KeyIndex::Pin pin(index_);
   const KeyIndex::Snapshot& snapshot = pin.snapshot();
@@ -139,7 +139,7 @@ void KeyVerifier::Prove(const core::PresentedKey& key, absl::Duration time_left,
                  std::move(done));
 }
 
-absl::StatusOr<Verdict> KeyVerifier::Verify(const VerifyQuestion& question, absl::Duration time_left) {
+absl::StatusOr<Verdict> KeyVerifier::Verify(const MemoryQuery& question, absl::Duration time_left) {
   if (std::optional<absl::StatusOr<Verdict>> verdict = VerifyFromMemory(question)) return *std::move(verdict);
   std::promise<absl::Status> done;
   Prove(question.key, time_left, "", [&done](absl::Status status) { done.set_value(std::move(status)); });

@@ -43,8 +43,8 @@ struct Verdict {
   absl::Duration expires_in = absl::InfiniteDuration();
 };
 
-// What is asked. The views, and the key, must outlive the call.
-struct VerifyQuestion {
+// What memory is asked: a VerifyQuery without what has to be waited for. The views, and the key, must outlive the call.
+struct MemoryQuery {
   const core::PresentedKey& key;  // Its asker's, so that it is parsed once, whatever is asked of it.
   const std::vector<std::string>* required_permissions = nullptr;
   std::string_view client_ip;  // Of who presented the key; "" = not said.
@@ -63,7 +63,7 @@ class KeyVerifier {
 
   // From memory alone: never blocks, no database, no Argon2. nullopt if the key's secret has not been proven yet and
   // Prove must look.
-  std::optional<absl::StatusOr<Verdict>> VerifyFromMemory(const VerifyQuestion& question);
+  std::optional<absl::StatusOr<Verdict>> VerifyFromMemory(const MemoryQuery& question);
 
   // For a question that memory could not answer: `done` is called exactly once, with OK when memory can (ask it from
   // the start: the world has moved on), else with why not. Never blocks.
@@ -71,7 +71,7 @@ class KeyVerifier {
              std::function<void(absl::Status)> done);
 
   // Both in turn, for callers that may block.
-  absl::StatusOr<Verdict> Verify(const VerifyQuestion& question, absl::Duration time_left);
+  absl::StatusOr<Verdict> Verify(const MemoryQuery& question, absl::Duration time_left);
 
  private:
   KeyIndex& index_;

@@ -33,9 +33,7 @@ constexpr Method kListOrganizations = {"latchkey.v1.KeyAdmin/ListOrganizations",
 }  // namespace
 
 KeyAdminService::KeyAdminService(const Dependencies& dependencies)
-    : dependencies_(dependencies),
-      calls_{.authenticator = dependencies.authenticator, .observer = {}},
-      methods_("latchkey.v1.KeyAdmin") {
+    : dependencies_(dependencies), methods_("latchkey.v1.KeyAdmin") {
   base::WorkQueue& workers = dependencies_.admin;
   Add(kCreateKey, dependencies_.issue, &KeyAdminService::CreateKey);
   Add(kGetKey, workers, &KeyAdminService::GetKey);
@@ -56,7 +54,7 @@ KeyAdminService::KeyAdminService(const Dependencies& dependencies)
                                                       : kDefaultDeadline + core::WithClockError(
                                                                                dependencies_.follower.promised_bound());
                                          }}
-                                     .Start(calls_));
+                                     .Start(dependencies_.calls));
 }
 
 template <typename Request, typename Response>
@@ -71,7 +69,7 @@ void KeyAdminService::Add(const Method& method, base::WorkQueue& workers,
                                          [this, handler](const Call& call, const Request& request, Response& response) {
                                            return (this->*handler)(call, request, response);
                                          })}
-          .Start(calls_));
+          .Start(dependencies_.calls));
 }
 
 absl::Status KeyAdminService::CreateKey(const Call& call, const v1::CreateKeyRequest& request,

@@ -12,7 +12,6 @@
 #include "server/keys/crypto/key_ring_handle.h"
 #include "server/keys/replication/log_follower.h"
 #include "server/keys/replication/revocation_waiter.h"
-#include "server/rpc/call/authenticator.h"
 #include "server/rpc/call/call.h"
 #include "server/rpc/transport/method_table.h"
 
@@ -27,7 +26,7 @@ class KeyAdminService {
  public:
   // What it works with; all outlive the service.
   struct Dependencies {
-    const Authenticator& authenticator;
+    const CallDependencies& calls;
     keys::KeyRegistry& keys;
     keys::Organizations& organizations;
     keys::Roles& roles;
@@ -68,7 +67,6 @@ class KeyAdminService {
                                  v1::ListOrganizationsResponse& response);
 
   const Dependencies dependencies_;
-  const CallDependencies calls_;
   MethodTable methods_;
 };
 

@@ -12,9 +12,14 @@ constexpr absl::Duration kCallerPatience = absl::Seconds(2);
 
 }  // namespace
 
-AuthenticatedStream::AuthenticatedStream(StreamCall& call, const Method& method, const Authenticator& authenticator,
+AuthenticatedStream::AuthenticatedStream(StreamCall& call, const Method& method, const CallDependencies& calls,
                                          StreamRegistry& registry, const base::Clock& clock, const Options& options)
-    : call_(call), registry_(registry), clock_(clock), options_(options), caller_(call, method, authenticator) {}
+    : call_(call),
+      calls_(calls),
+      registry_(registry),
+      clock_(clock),
+      options_(options),
+      caller_(call, method, calls.authenticator) {}
 
 void AuthenticatedStream::Begin(const absl::Status& refused) {
   {
@@ -160,6 +165,7 @@ void AuthenticatedStream::MaybeFinishLocked() {
   if (finished_ || !end_.has_value() || under_way_ > 0 || writing_ || (!drop_ && HasUnsentLocked())) return;
   finished_ = true;
   caller_.Log(*end_);
+  if (calls_.observer) calls_.observer(caller_.method(), *end_, caller_.Elapsed());
   call_.Finish(RpcStatusOf(*end_, caller_.id()));
 }
 

@@ -9,7 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "server/base/clock.h"
-#include "server/rpc/call/authenticator.h"
+#include "server/rpc/call/call.h"
 #include "server/rpc/call/caller.h"
 #include "server/rpc/transport/stream_registry.h"
 #include "server/rpc/transport/transport.h"
@@ -40,8 +40,8 @@ class AuthenticatedStream : public RegisteredStream, public std::enable_shared_f
     bool answers_after_half_close = false;
   };
   // All outlive it but `call`.
-  AuthenticatedStream(StreamCall& call, const Method& method, const Authenticator& authenticator,
-                      StreamRegistry& registry, const base::Clock& clock, const Options& options);
+  AuthenticatedStream(StreamCall& call, const Method& method, const CallDependencies& calls, StreamRegistry& registry,
+                      const base::Clock& clock, const Options& options);
 
   // --- The derived class's part; those named Locked are called under mutex_ ---
   // The bytes of the next message. False = they are no message: the stream ends as if the client had half-closed.
@@ -93,6 +93,7 @@ class AuthenticatedStream : public RegisteredStream, public std::enable_shared_f
   void End(const absl::Status& status, bool drop);
 
   StreamCall& call_;
+  const CallDependencies& calls_;
   StreamRegistry& registry_;
   const base::Clock& clock_;
   const Options options_;

@@ -26,7 +26,8 @@ inline constexpr absl::Duration kBusyRetryAfter = absl::Milliseconds(250);
 // What the calls of a door share; all outlive them.
 struct CallDependencies {
   const Authenticator& authenticator;
-  // Hook for metrics: told of each call's end, on whatever thread it ends. Empty = nobody is.
+  // Hook for metrics: told of the end of each call and stream, on whatever thread it ends. Never blocks; empty = nobody
+  // is told.
   std::function<void(const Method& method, const absl::Status& status, absl::Duration took)> observer;
 };
 

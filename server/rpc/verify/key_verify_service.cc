@@ -55,12 +55,10 @@ bool HasVersion(const keys::IndexedKey& key, int32_t version) {
 
 KeyVerifyService::KeyVerifyService(const Dependencies& dependencies)
     : dependencies_(dependencies),
-      calls_{.authenticator = dependencies.authenticator, .observer = {}},
       async_verifier_(dependencies.verifier, dependencies.follower, dependencies.waiting, dependencies.clock),
-      verify_streams_(
-          {.authenticator = dependencies.authenticator, .async_verifier = async_verifier_, .clock = dependencies.clock},
-          dependencies.streams),
-      watch_streams_({.authenticator = dependencies.authenticator,
+      verify_streams_({.calls = dependencies.calls, .async_verifier = async_verifier_, .clock = dependencies.clock},
+                      dependencies.streams),
+      watch_streams_({.calls = dependencies.calls,
                       .hub = dependencies.hub,
                       .index = dependencies.index,
                       .follower = dependencies.follower,
@@ -70,15 +68,15 @@ KeyVerifyService::KeyVerifyService(const Dependencies& dependencies)
   methods_.AddUnary("Verify",
                     UnaryMethod<v1::VerifyRequest, v1::VerifyResponse>{
                         .method = kVerify, .handler = [this](const auto& call) { Verify(call); }}
-                        .Start(calls_));
+                        .Start(dependencies_.calls));
   methods_.AddUnary("BatchVerify",
                     UnaryMethod<v1::BatchVerifyRequest, v1::BatchVerifyResponse>{
                         .method = kBatchVerify, .handler = [this](const auto& call) { BatchVerify(call); }}
-                        .Start(calls_));
+                        .Start(dependencies_.calls));
   methods_.AddUnary("ReportUsage",
                     UnaryMethod<v1::ReportUsageRequest, v1::ReportUsageResponse>{
                         .method = kReportUsage, .handler = [this](const auto& call) { ReportUsage(call); }}
-                        .Start(calls_));
+                        .Start(dependencies_.calls));
   methods_.AddStream("StreamVerify", [this](StreamCall& call) { return verify_streams_.Open(call); });
   methods_.AddStream("Watch", [this](StreamCall& call) { return watch_streams_.Open(call); });
 }

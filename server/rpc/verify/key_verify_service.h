@@ -12,7 +12,6 @@
 #include "server/keys/verify/async_verifier.h"
 #include "server/keys/verify/key_verifier.h"
 #include "server/keys/verify/usage_counter.h"
-#include "server/rpc/call/authenticator.h"
 #include "server/rpc/call/call.h"
 #include "server/rpc/transport/method_table.h"
 #include "server/rpc/verify/verify_stream.h"
@@ -26,7 +25,7 @@ class KeyVerifyService {
  public:
   // What it works with; all outlive the service.
   struct Dependencies {
-    const Authenticator& authenticator;
+    const CallDependencies& calls;
     keys::KeyVerifier& verifier;
     keys::KeyIndex& index;
     keys::LogFollower& follower;
@@ -56,7 +55,6 @@ class KeyVerifyService {
   void ReportUsage(const std::shared_ptr<ReportCall>& call);
 
   const Dependencies dependencies_;
-  const CallDependencies calls_;
   keys::AsyncVerifier async_verifier_;
   VerifyStreams verify_streams_;
   WatchStreams watch_streams_;

@@ -65,7 +65,7 @@ struct Batch {
 class VerifyStreams::Stream final : public AuthenticatedStream {
  public:
   Stream(VerifyStreams& streams, StreamCall& call)
-      : AuthenticatedStream(call, kStreamVerify, streams.dependencies_.authenticator, streams.registry_,
+      : AuthenticatedStream(call, kStreamVerify, streams.dependencies_.calls, streams.registry_,
                             streams.dependencies_.clock,
                             {.longest_write = kLongestWrite, .answers_after_half_close = true}),
         async_verifier_(streams.dependencies_.async_verifier) {}

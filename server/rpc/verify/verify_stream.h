@@ -6,7 +6,7 @@
 #include "server/base/clock.h"
 #include "server/base/periodic.h"
 #include "server/keys/verify/async_verifier.h"
-#include "server/rpc/call/authenticator.h"
+#include "server/rpc/call/call.h"
 #include "server/rpc/transport/stream_registry.h"
 #include "server/rpc/transport/transport.h"
 
@@ -20,7 +20,7 @@ class VerifyStreams {
  public:
   // What it works with; all outlive it.
   struct Dependencies {
-    const Authenticator& authenticator;
+    const CallDependencies& calls;
     keys::AsyncVerifier& async_verifier;
     const base::Clock& clock;
   };

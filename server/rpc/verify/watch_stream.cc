@@ -47,8 +47,8 @@ class WatchStreams::Stream final : public AuthenticatedStream {
  public:
   // A client that does not read is ended by its session: it can't send the next ping either.
   Stream(WatchStreams& streams, StreamCall& call)
-      : AuthenticatedStream(call, kWatch, streams.dependencies_.authenticator, streams.registry_,
-                            streams.dependencies_.clock, {}),
+      : AuthenticatedStream(call, kWatch, streams.dependencies_.calls, streams.registry_, streams.dependencies_.clock,
+                            {}),
         shared_(streams.shared_),
         session_(std::in_place, keys::WatchSession::Dependencies{.hub = streams.dependencies_.hub,
                                                                  .index = streams.dependencies_.index,

@@ -8,7 +8,7 @@
 #include "server/keys/replication/key_index.h"
 #include "server/keys/replication/log_follower.h"
 #include "server/keys/replication/watch_hub.h"
-#include "server/rpc/call/authenticator.h"
+#include "server/rpc/call/call.h"
 #include "server/rpc/transport/stream_registry.h"
 #include "server/rpc/transport/transport.h"
 
@@ -22,7 +22,7 @@ class WatchStreams {
  public:
   // What it works with; all outlive it.
   struct Dependencies {
-    const Authenticator& authenticator;
+    const CallDependencies& calls;
     keys::WatchHub& hub;
     const keys::KeyIndex& index;
     const keys::LogFollower& follower;

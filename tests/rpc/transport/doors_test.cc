@@ -6,10 +6,12 @@
 #include <atomic>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <random>
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "latchkey/v1/key_verify.pb.h"
@@ -44,7 +46,7 @@ class DoorsTest : public ::testing::TestWithParam<MemoryService::Proofs> {
       keys_.emplace_back(issued.key_string.Expose());
     }
     ASSERT_TRUE(service_.follower.Renew().ok());
-    door_.emplace(KeyVerifyService::Dependencies{.authenticator = authenticator_,
+    door_.emplace(KeyVerifyService::Dependencies{.calls = calls_,
                                                  .verifier = service_.verifier,
                                                  .index = service_.index,
                                                  .follower = service_.follower,
@@ -82,6 +84,13 @@ class DoorsTest : public ::testing::TestWithParam<MemoryService::Proofs> {
   MemoryService service_{GetParam()};
   SecurityLog security_log_;
   Authenticator authenticator_{service_.verifier, security_log_};
+  std::mutex observed_mutex_;
+  std::vector<std::pair<std::string, absl::StatusCode>> observed_;
+  const CallDependencies calls_{.authenticator = authenticator_,
+                                .observer = [this](const Method& method, const absl::Status& status, absl::Duration) {
+                                  const std::lock_guard lock(observed_mutex_);
+                                  observed_.emplace_back(method.name, status.code());
+                                }};
   base::Executor executor_{{{.reserved = 2, .limit = 2, .queue = 64}}, 0};
   std::optional<KeyVerifyService> door_;
   std::string caller_;
@@ -195,6 +204,9 @@ TEST_P(DoorsTest, RevokedCallersStreamIsEndedThoughItSaysNothing) {
   ASSERT_TRUE(verify->Take().has_value());
   Delete("system", caller_kid_);
   EXPECT_EQ(verify->AwaitEnd().code(), kUnauthenticated);  // Within a second, by the sweep.
+  const std::lock_guard lock(observed_mutex_);
+  EXPECT_THAT(observed_, ::testing::ElementsAre(::testing::Pair("latchkey.v1.KeyVerify/StreamVerify",
+                                                                absl::StatusCode::kUnauthenticated)));
 }
 
 TEST_P(DoorsTest, StreamOfAClientThatReadsNothingIsGivenUpWhenTheServerStops) {

@@ -7,6 +7,8 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "server/base/errors.h"
 #include "server/model/feature_level.h"
 #include "server/storage/postgres/connection.h"
@@ -24,6 +26,12 @@ constexpr char kLock[] = "SELECT pg_advisory_xact_lock(7809640615022814585)";
 
 // Waiting for another replica's migration is not contention, and a step over a large table may take long.
 constexpr char kPatience[] = "SET lock_timeout = '60s'; SET statement_timeout = 0";
+// Whoever waits for a table that is to be altered holds up all who come after it, renewals of leases among them:
+// shorter than the shortest L leaves them, and again after a pause.
+constexpr char kImpatience[] = "SET LOCAL lock_timeout = '300ms'";
+constexpr absl::Duration kPause = absl::Milliseconds(700);
+constexpr int kAttempts = 60;
+constexpr char kLockNotAvailable[] = "55P03";
 
 bool Exists(Connection& connection, const char* table) {
   return !connection.Exec(absl::StrCat("SELECT to_regclass('", table, "') IS NULL"))[0][0].as<bool>();
@@ -95,46 +103,58 @@ void Contract(Connection& connection, int complete) {
   }
 }
 
+// Runs `job` in a transaction that no other migration runs beside, again as long as other sessions hold its tables.
+absl::Status InMigration(Connection& connection, absl::FunctionRef<absl::Status()> job) {
+  connection.Exec(kPatience);
+  for (int attempt = 1;; ++attempt) {
+    connection.Exec("BEGIN");
+    connection.Exec(kLock);
+    try {
+      connection.Exec(kImpatience);
+      const absl::Status status = job();
+      connection.Exec(status.ok() ? "COMMIT" : "ROLLBACK");
+      return status;
+    } catch (const pqxx::sql_error& error) {
+      if (error.sqlstate() != kLockNotAvailable) throw;
+    }
+    connection.Exec("ROLLBACK");
+    if (attempt == kAttempts) {
+      return absl::UnavailableError(
+          "another session holds the database's tables (a dump? a transaction left open?); nothing was changed");
+    }
+    absl::SleepFor(kPause);
+  }
+}
+
 absl::Status MigrateOn(Connection& connection) {
   if (absl::Status encoding = CheckEncoding(connection); !encoding.ok()) return encoding;
-  connection.Exec(kPatience);
-  connection.Exec("BEGIN");
-  connection.Exec(kLock);
-  if (absl::Status made = MakeVersionTables(connection); !made.ok()) return made;
-  const SchemaState found = StateIn(connection);
-  if (absl::Status usable = CheckNotBeyond(found); !usable.ok()) {
-    connection.Exec("ROLLBACK");
-    return usable;
-  }
-  for (int version = found.expanded + 1; version <= NewestSchemaVersion(); ++version) {
-    connection.Exec(postgres::SchemaSteps()[version - 1].expand);
-    connection.Exec(absl::StrCat("INSERT INTO schema_expansions (version) VALUES (", version, ")"));
-  }
-  if (found.expanded == 0) {
-    connection.Exec(absl::StrCat("UPDATE settings SET level = ", keys::kNewestLevel));
-    Contract(connection, found.complete);
-  }
-  connection.Exec("COMMIT");
-  return absl::OkStatus();
+  return InMigration(connection, [&connection]() -> absl::Status {
+    if (absl::Status made = MakeVersionTables(connection); !made.ok()) return made;
+    const SchemaState found = StateIn(connection);
+    if (absl::Status usable = CheckNotBeyond(found); !usable.ok()) return usable;
+    for (int version = found.expanded + 1; version <= NewestSchemaVersion(); ++version) {
+      connection.Exec(postgres::SchemaSteps()[version - 1].expand);
+      connection.Exec(absl::StrCat("INSERT INTO schema_expansions (version) VALUES (", version, ")"));
+    }
+    if (found.expanded == 0) {
+      connection.Exec(absl::StrCat("UPDATE settings SET level = ", keys::kNewestLevel));
+      Contract(connection, found.complete);
+    }
+    return absl::OkStatus();
+  });
 }
 
 absl::Status ContractOn(Connection& connection) {
-  connection.Exec(kPatience);
-  connection.Exec("BEGIN");
-  connection.Exec(kLock);
-  const SchemaState found = StateIn(connection);
-  absl::Status usable = CheckSchemaState(found);
-  if (usable.ok() && found.level != keys::kNewestLevel) {
-    usable = absl::FailedPreconditionError(absl::StrCat("the installation is at feature level ", found.level, ", not ",
+  return InMigration(connection, [&connection]() -> absl::Status {
+    const SchemaState found = StateIn(connection);
+    if (absl::Status usable = CheckSchemaState(found); !usable.ok()) return usable;
+    if (found.level != keys::kNewestLevel) {
+      return absl::FailedPreconditionError(absl::StrCat("the installation is at feature level ", found.level, ", not ",
                                                         keys::kNewestLevel, ": its servers use what would go"));
-  }
-  if (!usable.ok()) {
-    connection.Exec("ROLLBACK");
-    return usable;
-  }
-  Contract(connection, found.complete);
-  connection.Exec("COMMIT");
-  return absl::OkStatus();
+    }
+    Contract(connection, found.complete);
+    return absl::OkStatus();
+  });
 }
 
 // Runs `job` on a session of its own. Exceptions end here.

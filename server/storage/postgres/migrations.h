@@ -24,7 +24,9 @@ absl::Status CheckConnectionString(const std::string& connection_string);
 // replicas may start at once on an empty database. That one is made complete at once, at the newest feature level: no
 // older server has it. Nothing happens if it is there already. FAILED_PRECONDITION if the database is beyond this build
 // (LEVEL_UNREADABLE if by its feature level), its encoding is not UTF8, the role may not make tables, or
-// CheckConnectionString says so; DATABASE_UNAVAILABLE, with libpq's reason, if it can't be reached or refuses.
+// CheckConnectionString says so; DATABASE_UNAVAILABLE, with libpq's reason, if it can't be reached or refuses;
+// UNAVAILABLE if another session holds its tables for a minute. Servers that run meanwhile are held up by 0.3 s at most
+// each second.
 // `connection_string`: libpq's, either form.
 absl::Status Migrate(const std::string& connection_string);
 

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 #include <libpq-fe.h>
 
+#include <atomic>
 #include <fstream>
 #include <sstream>
 #include <thread>
@@ -160,6 +161,31 @@ TEST(Migrations, RefuseAFeatureLevelThatThisBuildDoesNotRead) {
     EXPECT_THAT(storage::Migrate(database), HasReason("LEVEL_UNREADABLE"));
     EXPECT_THAT(storage::CheckSchemaState(storage::ReadSchemaState(database).value()), HasReason("LEVEL_UNREADABLE"));
   }
+}
+
+TEST(Migrations, LetServersRenewWhileAnotherSessionHoldsTheTables) {
+  const std::string database = DatabaseOfReleaseZero();
+  RunSql(database, "INSERT INTO replica_lease (replica, doorbell) VALUES ('old', '')");
+  std::thread dump([&] { RunSql(database, "BEGIN; SELECT FROM settings; SELECT pg_sleep(3); COMMIT"); });
+  while (RunSql(database, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "0") {
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  std::atomic<bool> migrated = false;
+  std::thread migration([&] {
+    EXPECT_THAT(storage::Migrate(database), IsOk());
+    migrated = true;
+  });
+  int renewals = 0;
+  for (; !migrated; ++renewals) {
+    // As a renewal does, with the patience that the shortest L leaves it.
+    RunSql(database,
+           "SET lock_timeout = '1s'; UPDATE replica_lease SET beat = beat + 1; SELECT bound_us FROM settings");
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+  migration.join();
+  dump.join();
+  EXPECT_GT(renewals, 20);
+  EXPECT_EQ(Expansions(database), "3");
 }
 
 TEST(Schema, OfAReplicaAndALevelThatItCannotReadTheLaterFails) {

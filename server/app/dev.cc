@@ -174,6 +174,11 @@ int RunDev(const DevOptions& options) {
       {{"acme", "First owner", "owner"}, data.path + "/acme.key"},
       {{"system", "First verifier", "verifier"}, data.path + "/verifier.key"},
   };
+  // For the commands that work on a database while this one runs.
+  if (absl::Status written = WriteSecretFile(data.path + "/database.url", core::Secret(database + "\n"), true);
+      !written.ok()) {
+    return fail(written);
+  }
   auto handle = std::make_unique<keys::KeyRingHandle>(*std::move(ring));
   const absl::Status made = MakeFirstKeys(database, *handle, options.service, keys, /*replace=*/true);
   if (!made.ok() && errors::ReasonOf(made) != errors::Reason::kAlreadyBootstrapped) return fail(made);

@@ -141,23 +141,27 @@ int RunUpgradeFinish(const UpgradeFinishOptions& options) {
   const absl::StatusOr<keys::Upgrade::Result> result = upgrade.Finish(ServerName());
   if (!result.ok()) return Fail(result.status());
   for (const std::string& id : result->departed) std::printf("server %s is dead; it is forgotten\n", id.c_str());
-  if (result->revision != 0) {
+  if (result->revision == 0) {
+    std::printf("the installation is at feature level %d already\n", result->level);
+  } else {
     log::Warning(
         "upgrade finished",
         {{"was", result->from}, {"level", result->level}, {"revision", result->revision}, {"server", ServerName()}});
+    std::printf(
+        "the installation was at feature level %d and is at %d, revision %lld; from here on no server of the version "
+        "before can be started on this database\n",
+        result->from, result->level, static_cast<long long>(result->revision));
   }
+  std::fflush(stdout);
   // Also if the level was raised before: whatever came between, the next call goes on from here.
   const absl::StatusOr<std::string> url = ReadDatabaseUrl(options.database_url_file);
   if (!url.ok()) return Fail(url.status());
-  if (absl::Status contracted = storage::ContractSchema(*url); !contracted.ok()) return Fail(contracted);
-  if (result->revision == 0) {
-    std::printf("the installation is at feature level %d already\n", result->level);
-    return kExitOk;
+  if (absl::Status contracted = storage::ContractSchema(*url); !contracted.ok()) {
+    return Fail(absl::Status(contracted.code(),
+                             absl::StrCat("the level is raised, but the schema still has what only older servers used: "
+                                          "run this again; ",
+                                          std::string(contracted.message()))));
   }
-  std::printf(
-      "the installation was at feature level %d and is at %d, revision %lld; from here on no server of the "
-      "version before can be started on this database\n",
-      result->from, result->level, static_cast<long long>(result->revision));
   return kExitOk;
 }
 

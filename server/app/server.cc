@@ -158,6 +158,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServiceOptions& opti
   if (!port.ok()) return absl::UnavailableError(port.status().message());
   const bool is_socket = options.listen.rfind("unix:", 0) == 0;
   server->address_ = is_socket ? options.listen : absl::StrCat(HostOf(options.listen), ":", *port);
+  log::Info("replica", {{"id", server->replica_}});  // As latchkeyd replicas lists it.
   server->renewals_.Start([server = server.get()] { return server->renewer_.RenewIfDue(); });
   server->catch_ups_.Start([server = server.get()]() -> std::optional<base::BootTime> {
     server->renewer_.CatchUpIfRung();
@@ -186,6 +187,8 @@ absl::Status Server::Prepare() {
   if (schema->level < keys::kNewestLevel) {
     log::Info("an upgrade is not finished: run latchkeyd upgrade finish once every server runs this version",
               {{"level", schema->level}, {"this_version", keys::kNewestLevel}});
+  } else if (!schema->contracted) {
+    log::Info("the end of an upgrade was interrupted: run latchkeyd upgrade finish again", {{"level", schema->level}});
   }
   return CheckKeyRing(*store_, *keys::KeyRingHandle::Pin(*ring_));
 }

@@ -131,8 +131,8 @@ absl::Status DeadlineExceeded();                           // DEADLINE_EXCEEDED 
 // FAILED_PRECONDITION HISTORY_REFUSED: the database has another past than this server followed, for an operator to
 // accept. `how`: in what they differ. Never a caller's.
 absl::Status HistoryRefused(const std::string& how);
-// FAILED_PRECONDITION LEVEL_UNREADABLE: the database is at a feature level that this build does not read. Never a
-// caller's.
+// FAILED_PRECONDITION LEVEL_UNREADABLE: the database is at a feature level that this build does not read. The
+// server ends; a caller may meet it just before.
 absl::Status LevelUnreadable(int level, int oldest, int newest);
 
 // --- Ours. The text is for the log; callers see a fixed sentence. ---

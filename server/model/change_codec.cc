@@ -236,6 +236,7 @@ absl::StatusOr<Change> DecodeBody(const LogRow& row) {
 int LevelOf(const Change& change) { return DemandsOf(change).level; }
 
 absl::Status RequireLevel(absl::Span<const Change> changes, const Settings& settings) {
+  if (settings.level > kNewestLevel) return errors::LevelUnreadable(settings.level, kOldestLevel, kNewestLevel);
   int level = settings.level;
   for (const Change& change : changes) {
     if (change.settings) level = std::max(level, change.settings->level);

@@ -30,7 +30,8 @@ absl::StatusOr<Change> DecodeBody(const LogRow& row);
 int LevelOf(const Change& change);
 
 // OK if `changes` may be written now: UPGRADE_UNFINISHED for one that needs more than the installation's level, or than
-// the one that it raises that to itself.
+// the one that it raises that to itself; LEVEL_UNREADABLE if this build does not read the installation's level, as an
+// after-image would then lack what it does not know.
 absl::Status RequireLevel(absl::Span<const Change> changes, const Settings& settings);
 
 // SHA-256(previous ‖ be64(rev) ‖ be64(at µs) ‖ be32(len) ‖ body).

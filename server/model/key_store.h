@@ -184,7 +184,8 @@ class KeyStore {
   // change log (revisions without gaps, in commit order; the chain as in LogRow) and commits, all or nothing. The
   // records' `revision` becomes the row's rev. A secret is stored with its proof; one without takes away the proof that
   // its version had. Settings outside kShortestBound..kLongestBound are INTERNAL; a change that needs a higher feature
-  // level is UPGRADE_UNFINISHED (keys::RequireLevel); settings that would lower the level, or raise it beyond what a
+  // level is UPGRADE_UNFINISHED, any change at a level that this build does not read LEVEL_UNREADABLE
+  // (keys::RequireLevel); settings that would lower the level, or raise it beyond what a
   // replica with a row reads, are CONTENDED. `decide` may be called again after a serialisation failure; if it returns
   // an error, that error is returned and nothing is written. Returns once the change is durable.
   virtual absl::StatusOr<Committed> Commit(const LockPlan& plan, Decide decide) = 0;
@@ -203,6 +204,9 @@ class KeyStore {
   virtual absl::Status EnterReplica(const std::string& replica, const std::string& doorbell) = 0;
   // Takes it away at a clean end, so that nobody waits for this server. Idempotent.
   virtual absl::Status LeaveReplica(const std::string& replica) = 0;
+  // Takes away the row of a replica that is found dead: only if its beat is still the one that was seen. False: it has
+  // renewed since; true also if there is no row.
+  virtual absl::StatusOr<bool> ForgetReplica(const std::string& replica, int64_t beat) = 0;
   // ReadLog in one transaction with a WRITE to this replica's row, durable (synchronous_commit on) on the primary when
   // it returns. This alone, and only if OK, may extend a lease. REPLICA_FORGOTTEN if there was no such row;
   // OUTCOME_UNKNOWN if the commit may not be replicated as the operator asked. Never repeated: whatever goes wrong is

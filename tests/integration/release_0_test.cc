@@ -180,6 +180,26 @@ TEST(Release0, FinishIsRefusedBesideItsServerAndFencesItOffAfterwards) {
   EXPECT_THAT(old_now.error, HasSubstr("use a newer latchkeyd"));
 }
 
+TEST(Release0, AnInterruptedFinishHasNoWayBackAndGoesOn) {
+  const ReleaseZeroInstallation installation;
+  ASSERT_EQ(RunLatchkeyd({"migrate", "--database-url-file", installation.url_file()}).exit_code, 0);
+  // The commit that raises the level, and nothing after it.
+  RunSql(installation.database(), "DELETE FROM replica_lease; UPDATE settings SET level = 3");
+  for (const char* command : {"migrate", "replicas"}) {
+    const ChildProcess::Result refused = ChildProcess::Run(
+        {.arguments = {Program(kReleaseZero), command, "--database-url-file", installation.url_file()}});
+    EXPECT_EQ(refused.exit_code, 78) << command << ": " << refused.output << refused.error;
+  }
+  const auto today = installation.Start(kToday);
+  ASSERT_TRUE(today->WaitUntilServing());
+  EXPECT_THAT(today->process().error(), HasSubstr("the end of an upgrade was interrupted"));
+  const ChildProcess::Result finished =
+      RunLatchkeyd({"upgrade", "finish", "--database-url-file", installation.url_file()});
+  EXPECT_EQ(finished.exit_code, 0) << finished.error;
+  EXPECT_THAT(finished.output, HasSubstr("is at feature level 3 already"));
+  EXPECT_EQ(RunSql(installation.database(), "SELECT count(*) FROM schema_expansions WHERE contracted_at IS NULL"), "0");
+}
+
 TEST(Release0, ItsDatabaseIsServedWithEveryKeyAsItWas) {
   const ReleaseZeroInstallation installation;
   const auto server = installation.Start(kToday);

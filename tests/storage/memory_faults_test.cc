@@ -31,6 +31,7 @@ TEST_F(MemoryKeyStoreFaults, EveryCallIsUnavailableWhileItIsAway) {
   EXPECT_THAT(store_.ReadChain(0), HasReason("DATABASE_UNAVAILABLE"));
   EXPECT_THAT(store_.EnterReplica("r", ""), HasReason("DATABASE_UNAVAILABLE"));
   EXPECT_THAT(store_.LeaveReplica("r"), HasReason("DATABASE_UNAVAILABLE"));
+  EXPECT_THAT(store_.ForgetReplica("r", 0), HasReason("DATABASE_UNAVAILABLE"));
   EXPECT_THAT(store_.RenewLease({"r", 0, 0}, 0, 2), HasReason("DATABASE_UNAVAILABLE"));
   EXPECT_THAT(store_.ReadReplicas(), HasReason("DATABASE_UNAVAILABLE"));
   EXPECT_THAT(store_.ReadSettings(), HasReason("DATABASE_UNAVAILABLE"));

@@ -84,6 +84,17 @@ TEST_P(KeyStoreContract, AReplicaThatLeftIsGoneAndMayLeaveTwice) {
   EXPECT_THAT(store_->RenewLease({"r1", 0, 0}, 0, 2), HasReason("REPLICA_FORGOTTEN"));
 }
 
+TEST_P(KeyStoreContract, AReplicaIsForgottenOnlyByTheBeatThatItStillHas) {
+  ASSERT_THAT(store_->EnterReplica("r1", ""), IsOk());
+  const int64_t seen = store_->ReadReplicas().value().at(0).beat;
+  ASSERT_THAT(store_->RenewLease({"r1", 0, 0}, 0, 2), IsOk());
+  EXPECT_EQ(store_->ForgetReplica("r1", seen).value(), false);
+  EXPECT_THAT(store_->ReadReplicas().value(), SizeIs(1));
+  EXPECT_EQ(store_->ForgetReplica("r1", seen + 1).value(), true);
+  EXPECT_THAT(store_->ReadReplicas().value(), IsEmpty());
+  EXPECT_EQ(store_->ForgetReplica("r1", seen + 1).value(), true);
+}
+
 TEST_P(KeyStoreContract, EnteringForgetsReplicasOfAnHourAgo) {
   for (const char* id : {"dead", "alive", "self"}) ASSERT_THAT(store_->EnterReplica(id, ""), IsOk());
   GetParam().age(*store_, absl::Minutes(59));

@@ -100,6 +100,13 @@ TEST_P(KeyStoreContract, ALevelDoesNotRiseAboveWhatAReplicaReads) {
   EXPECT_EQ(store_->ReadSettings()->level, 3);
 }
 
+TEST_P(KeyStoreContract, NothingIsWrittenAtALevelThatThisBuildDoesNotRead) {
+  GetParam().set_level(*store_, keys::kNewestLevel + 1);
+  const size_t rows = Log().size();
+  EXPECT_THAT(store_->Commit({}, Always({ChangeOf(Organization("late"))})), HasReason("LEVEL_UNREADABLE"));
+  EXPECT_THAT(Log(), SizeIs(rows));
+}
+
 TEST_P(KeyStoreContract, AChangeThatNeedsAHigherLevelIsNotWritten) {
   GetParam().set_level(*store_, 1);
   keys::KeyRecord anywhere = Key("anywhere");

@@ -31,6 +31,9 @@ class ForwardingStore : public storage::KeyStore {
     return behind_.EnterReplica(replica, doorbell);
   }
   absl::Status LeaveReplica(const std::string& replica) override { return behind_.LeaveReplica(replica); }
+  absl::StatusOr<bool> ForgetReplica(const std::string& replica, int64_t beat) override {
+    return behind_.ForgetReplica(replica, beat);
+  }
   absl::StatusOr<storage::LogPage> RenewLease(const storage::Heartbeat& beat, int64_t cursor, int limit) override {
     return behind_.RenewLease(beat, cursor, limit);
   }

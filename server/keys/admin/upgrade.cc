@@ -18,18 +18,17 @@ constexpr absl::Duration kLookEvery = absl::Milliseconds(100);
 bool CantRead(const storage::Replica& replica) { return replica.newest_level < kNewestLevel; }
 
 absl::Status IsAlive(const storage::Replica& replica) {
-  return absl::FailedPreconditionError(
-      absl::StrCat("server ", replica.id, replica.doorbell.empty() ? "" : absl::StrCat(" (", replica.doorbell, ")"),
-                   " reads feature levels ", replica.oldest_level, " to ", replica.newest_level, ", not ", kNewestLevel,
-                   ", and is running: replace it by this version or stop it first (latchkeyd replicas lists them)"));
+  return absl::FailedPreconditionError(absl::StrCat(
+      "server ", replica.id, replica.doorbell.empty() ? "" : absl::StrCat(" (", replica.doorbell, ")"),
+      " reads feature levels ", replica.oldest_level, " to ", replica.newest_level, ", not ", kNewestLevel,
+      ", and is running: replace it by this version or stop it first (latchkeyd replicas lists all; a server of this "
+      "version logs its id when it starts)"));
 }
 
 }  // namespace
 
 absl::Status Upgrade::ForgetTheDead(std::vector<std::string>& departed) {
   storage::KeyStore& store = dependencies_.store;
-  const absl::StatusOr<Settings> settings = store.ReadSettings();
-  if (!settings.ok()) return settings.status();
   absl::StatusOr<std::vector<storage::Replica>> replicas = store.ReadReplicas();
   if (!replicas.ok()) return replicas.status();
   std::map<std::string, int64_t> beats;
@@ -39,11 +38,16 @@ absl::Status Upgrade::ForgetTheDead(std::vector<std::string>& departed) {
   if (beats.empty()) return absl::OkStatus();
 
   // After the read: the lease that goes with a beat was anchored before the beat could be seen.
-  const absl::Duration lease = core::WithClockError(std::max(settings->bound, settings->previous_bound));
-  const base::BootTime over_at = dependencies_.clock.BootNow() + lease;
-  if (dependencies_.waiting) dependencies_.waiting(lease);
+  const base::BootTime seen_at = dependencies_.clock.BootNow();
+  absl::Duration longest;
   for (bool over = false; !over;) {
-    over = dependencies_.clock.BootNow() >= over_at;
+    // Read after the beats: a lease is never longer than what the settings say once its beat is seen.
+    const absl::StatusOr<Settings> settings = store.ReadSettings();
+    if (!settings.ok()) return settings.status();
+    const absl::Duration lease = core::WithClockError(std::max(settings->bound, settings->previous_bound));
+    if (lease > longest && dependencies_.waiting) dependencies_.waiting(lease);
+    longest = std::max(longest, lease);
+    over = dependencies_.clock.BootNow() >= seen_at + longest;
     replicas = store.ReadReplicas();
     if (!replicas.ok()) return replicas.status();
     for (const storage::Replica& replica : *replicas) {
@@ -55,7 +59,9 @@ absl::Status Upgrade::ForgetTheDead(std::vector<std::string>& departed) {
   }
   for (const storage::Replica& replica : *replicas) {
     if (!CantRead(replica)) continue;
-    if (absl::Status left = store.LeaveReplica(replica.id); !left.ok()) return left;
+    const absl::StatusOr<bool> gone = store.ForgetReplica(replica.id, replica.beat);
+    if (!gone.ok()) return gone.status();
+    if (!*gone) return IsAlive(replica);
     departed.push_back(replica.id);
   }
   return absl::OkStatus();

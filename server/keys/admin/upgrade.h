@@ -20,7 +20,8 @@ class Upgrade {
     storage::KeyStore& store;  // Two connections at least.
     const base::Clock& clock;
     std::function<void(absl::Duration)> pause;
-    std::function<void(absl::Duration)> waiting;  // Told once, before it waits for so long.
+    // Told before it waits for so long in all; again if the bound is raised meanwhile.
+    std::function<void(absl::Duration)> waiting;
   };
   explicit Upgrade(Dependencies dependencies) : dependencies_(std::move(dependencies)) {}
 
@@ -31,8 +32,9 @@ class Upgrade {
     std::vector<std::string> departed;  // Replicas that could not read the level and were found dead: forgotten.
   };
   // A server that can't read the new level and renews its lease, or has within L·(1+4ρ), is FAILED_PRECONDITION, named;
-  // nothing is changed then. One that does not, and whose last lease is over by that, loses its row: should it come
-  // back, it gets no lease any more. Otherwise as KeyStore::Commit. `server`: which it is, for the audit.
+  // the level stays as it is then. One that does not, and whose last lease is over by that, loses its row; if it comes
+  // back before the level is raised, that is refused, and afterwards it gets no lease any more. Otherwise as
+  // KeyStore::Commit. `server`: which it is, for the audit.
   absl::StatusOr<Result> Finish(const std::string& server);
 
  private:

@@ -134,6 +134,8 @@ std::optional<base::BootTime> LeaseRenewer::RenewIfDue() {
   if (PrepareOnce(status)) {
     status = Renew();
     if (IsFatal(status)) fatal = hooks_.explain_refusal(status);
+    // It may be another database than was prepared: one that was restored from before a migration.
+    if (absl::IsInternal(status)) prepared_ = false;
   } else if (status.code() == absl::StatusCode::kFailedPrecondition) {
     fatal = status;
   }

@@ -60,6 +60,10 @@ absl::Status LogFollower::Renew() {
     if (absl::Status loaded = LoadLocked(); !loaded.ok()) return loaded;
   }
   if (!entered_) {
+    // The store refuses a replica of another level too, but can't say why.
+    const absl::StatusOr<Settings> settings = store_.ReadSettings();
+    if (!settings.ok()) return settings.status();
+    if (absl::Status readable = RequireReadable(*settings); !readable.ok()) return readable;
     if (absl::Status entered = store_.EnterReplica(options_.replica, options_.doorbell); !entered.ok()) return entered;
     entered_ = true;
   }

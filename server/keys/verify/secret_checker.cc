@@ -55,7 +55,7 @@ struct SecretChecker::State {
   State(storage::KeyStore& its_store, KeyIndex& its_index, const KeyRingHandle& its_ring, HashPool& its_hashes,
         const base::Clock& its_clock, const Options& its_options);
 
-  absl::Status Begin(const core::KeyParts& parts, const Proof& name, Waiter& waiter, absl::Duration time_left);
+  absl::StatusOr<bool> Begin(const core::KeyParts& parts, const Proof& name, Waiter& waiter, absl::Duration time_left);
   void Run(PendingCheck& pending);
   // Whether the string is that of a version of its key.
   absl::StatusOr<bool> Check(PendingCheck& pending);
@@ -138,20 +138,22 @@ void SecretChecker::Prove(const core::KeyParts& parts, HashPool::Priority priori
     if (wait > absl::ZeroDuration()) return done(errors::TooManyFailures(wait));
   }
   Waiter waiter{priority, After(now, time_left), std::string(peer), std::move(done)};
-  const absl::Status begun = state_->Begin(parts, name, waiter, time_left);
-  if (!begun.ok()) waiter.done(begun);
+  const absl::StatusOr<bool> begun = state_->Begin(parts, name, waiter, time_left);
+  if (!begun.ok() || !*begun) waiter.done(begun.status());
 }
 
-// Lets the waiter ride on the string's pending, or on a new one. Moves from it only if it returns OK.
-absl::Status SecretChecker::State::Begin(const core::KeyParts& parts, const Proof& name, Waiter& waiter,
-                                         absl::Duration time_left) {
+// Lets the waiter ride on the string's pending check, or on a new one. False: the string turned out to be wrong since
+// it was looked for. Moves from the waiter only if it returns true.
+absl::StatusOr<bool> SecretChecker::State::Begin(const core::KeyParts& parts, const Proof& name, Waiter& waiter,
+                                                 absl::Duration time_left) {
   const std::lock_guard<std::mutex> lock(mutex);
   if (stopping) return errors::ShuttingDown();
   if (const auto found = pending_checks.find(name); found != pending_checks.end()) {
     found->second->waiters.push_back(std::move(waiter));
     ++joined;
-    return absl::OkStatus();
+    return true;
   }
+  if (known_invalid.Contains(name, clock.BootNow())) return false;
   // Now, not when its turn comes: an overload is refused before it costs a SELECT.
   absl::StatusOr<HashPool::Ticket> ticket = hashes.Admit(std::min(options.patience, time_left), waiter.priority);
   if (!ticket.ok()) return ticket.status();
@@ -166,7 +168,7 @@ absl::Status SecretChecker::State::Begin(const core::KeyParts& parts, const Proo
   pending->waiters.push_back(std::move(waiter));  // End takes them under the mutex.
   pending_checks.emplace(name, pending);
   ++begun;
-  return absl::OkStatus();
+  return true;
 }
 
 void SecretChecker::State::Run(PendingCheck& pending) {

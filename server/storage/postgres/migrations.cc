@@ -27,11 +27,10 @@ constexpr char kLock[] = "SELECT pg_advisory_xact_lock(7809640615022814585)";
 // Waiting for another replica's migration is not contention, and a step over a large table may take long.
 constexpr char kPatience[] = "SET lock_timeout = '60s'; SET statement_timeout = 0";
 // Whoever waits for a table that is to be altered holds up all who come after it, renewals of leases among them:
-// shorter than the shortest L leaves them, and again after a pause.
-constexpr char kImpatience[] = "SET LOCAL lock_timeout = '300ms'";
-constexpr absl::Duration kPause = absl::Milliseconds(700);
+// shorter than their own patience, and again after a pause.
+constexpr char kImpatience[] = "SET LOCAL lock_timeout = '150ms'";
+constexpr absl::Duration kPause = absl::Milliseconds(800);
 constexpr int kAttempts = 60;
-constexpr char kLockNotAvailable[] = "55P03";
 
 bool Exists(Connection& connection, const char* table) {
   return !connection.Exec(absl::StrCat("SELECT to_regclass('", table, "') IS NULL"))[0][0].as<bool>();
@@ -44,20 +43,23 @@ int NewestIn(Connection& connection, const char* table) {
 
 SchemaState StateIn(Connection& connection) {
   SchemaState state;
-  state.complete = NewestIn(connection, "schema_migrations");
-  state.expanded = std::max(state.complete, NewestIn(connection, "schema_expansions"));
-  const bool has_level =
-      state.expanded > 0 &&
-      !connection.Exec("SELECT FROM pg_attribute WHERE attrelid = to_regclass('settings') AND attname = 'level'")
-           .empty();
-  state.level = has_level ? connection.Exec("SELECT level FROM settings")[0][0].as<int>() : keys::kReleaseZeroLevel;
+  state.required = NewestIn(connection, "schema_migrations");
+  state.expanded = std::max(state.required, NewestIn(connection, "schema_expansions"));
+  state.level = keys::kReleaseZeroLevel;
+  if (!Exists(connection, "schema_expansions") || NewestIn(connection, "schema_expansions") == 0) return state;
+  const pqxx::result row = connection.Exec(
+      "SELECT level, NOT EXISTS (SELECT FROM schema_expansions AS e WHERE e.level <= s.level AND e.contracted_at IS "
+      "NULL) "
+      "FROM settings AS s");
+  state.level = row.at(0)[0].as<int>();
+  state.contracted = row.at(0)[1].as<bool>();
   return state;
 }
 
 // Whether this build can read and write what `state` describes, once it is expanded.
 absl::Status CheckNotBeyond(const SchemaState& state) {
-  if (const int newest = NewestSchemaVersion(); state.complete > newest) {
-    return absl::FailedPreconditionError(absl::StrCat("the database has schema version ", state.complete,
+  if (const int newest = NewestSchemaVersion(); state.required > newest) {
+    return absl::FailedPreconditionError(absl::StrCat("the database has schema version ", state.required,
                                                       ", this build knows only ", newest, ": use a newer latchkeyd"));
   }
   if (state.level < keys::kOldestLevel || state.level > keys::kNewestLevel) {
@@ -80,11 +82,12 @@ absl::Status MayNotCreate() {
 
 absl::Status MakeVersionTables(Connection& connection) {
   try {
-    for (const char* table : {"schema_migrations", "schema_expansions"}) {
-      connection.Exec(absl::StrCat("CREATE TABLE IF NOT EXISTS ", table,
-                                   " (version integer PRIMARY KEY, applied_at timestamptz NOT NULL "
-                                   "DEFAULT clock_timestamp())"));
-    }
+    connection.Exec(
+        "CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, "
+        "applied_at timestamptz NOT NULL DEFAULT clock_timestamp())");
+    connection.Exec(
+        "CREATE TABLE IF NOT EXISTS schema_expansions (version integer PRIMARY KEY, level integer NOT NULL, "
+        "applied_at timestamptz NOT NULL DEFAULT clock_timestamp(), contracted_at timestamptz)");
     return absl::OkStatus();
   } catch (const pqxx::insufficient_privilege&) {
     return MayNotCreate();
@@ -95,11 +98,28 @@ absl::Status MakeVersionTables(Connection& connection) {
   }
 }
 
-void Contract(Connection& connection, int complete) {
-  for (int version = complete + 1; version <= NewestSchemaVersion(); ++version) {
+void Expand(Connection& connection, int version) {
+  const postgres::SchemaStep& step = postgres::SchemaSteps()[version - 1];
+  connection.Exec(step.expand);
+  if (step.level <= keys::kReleaseZeroLevel) {
+    connection.Exec(absl::StrCat("INSERT INTO schema_migrations (version) VALUES (", version, ")"));
+  } else {
+    connection.Exec(
+        absl::StrCat("INSERT INTO schema_expansions (version, level) VALUES (", version, ", ", step.level, ")"));
+  }
+}
+
+void Contract(Connection& connection) {
+  const pqxx::result due = connection.Exec(
+      "SELECT version FROM schema_expansions WHERE contracted_at IS NULL AND level <= (SELECT level FROM settings) "
+      "ORDER BY version");
+  for (const auto& row : due) {
+    const int version = row[0].as<int>();
+    if (version > NewestSchemaVersion()) return;  // A newer build's to do.
     const std::string sql = postgres::SchemaSteps()[version - 1].contract;
     if (!sql.empty()) connection.Exec(sql);
-    connection.Exec(absl::StrCat("INSERT INTO schema_migrations (version) VALUES (", version, ")"));
+    connection.Exec(
+        absl::StrCat("UPDATE schema_expansions SET contracted_at = clock_timestamp() WHERE version = ", version));
   }
 }
 
@@ -108,16 +128,21 @@ absl::Status InMigration(Connection& connection, absl::FunctionRef<absl::Status(
   connection.Exec(kPatience);
   for (int attempt = 1;; ++attempt) {
     connection.Exec("BEGIN");
-    connection.Exec(kLock);
+    bool locked = false;
     try {
+      connection.Exec(kLock);
+      locked = true;
       connection.Exec(kImpatience);
       const absl::Status status = job();
       connection.Exec(status.ok() ? "COMMIT" : "ROLLBACK");
       return status;
     } catch (const pqxx::sql_error& error) {
+      constexpr char kLockNotAvailable[] = "55P03";
       if (error.sqlstate() != kLockNotAvailable) throw;
+    } catch (const pqxx::deadlock_detected&) {
     }
     connection.Exec("ROLLBACK");
+    if (!locked) return absl::UnavailableError("another migration has been under way for a minute");
     if (attempt == kAttempts) {
       return absl::UnavailableError(
           "another session holds the database's tables (a dump? a transaction left open?); nothing was changed");
@@ -132,13 +157,11 @@ absl::Status MigrateOn(Connection& connection) {
     if (absl::Status made = MakeVersionTables(connection); !made.ok()) return made;
     const SchemaState found = StateIn(connection);
     if (absl::Status usable = CheckNotBeyond(found); !usable.ok()) return usable;
-    for (int version = found.expanded + 1; version <= NewestSchemaVersion(); ++version) {
-      connection.Exec(postgres::SchemaSteps()[version - 1].expand);
-      connection.Exec(absl::StrCat("INSERT INTO schema_expansions (version) VALUES (", version, ")"));
-    }
+    for (int version = found.expanded + 1; version <= NewestSchemaVersion(); ++version) Expand(connection, version);
     if (found.expanded == 0) {
+      // No server of any level is there.
       connection.Exec(absl::StrCat("UPDATE settings SET level = ", keys::kNewestLevel));
-      Contract(connection, found.complete);
+      Contract(connection);
     }
     return absl::OkStatus();
   });
@@ -146,13 +169,8 @@ absl::Status MigrateOn(Connection& connection) {
 
 absl::Status ContractOn(Connection& connection) {
   return InMigration(connection, [&connection]() -> absl::Status {
-    const SchemaState found = StateIn(connection);
-    if (absl::Status usable = CheckSchemaState(found); !usable.ok()) return usable;
-    if (found.level != keys::kNewestLevel) {
-      return absl::FailedPreconditionError(absl::StrCat("the installation is at feature level ", found.level, ", not ",
-                                                        keys::kNewestLevel, ": its servers use what would go"));
-    }
-    Contract(connection, found.complete);
+    if (absl::Status usable = CheckSchemaState(StateIn(connection)); !usable.ok()) return usable;
+    Contract(connection);
     return absl::OkStatus();
   });
 }

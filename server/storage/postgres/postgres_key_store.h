@@ -42,6 +42,7 @@ class PostgresKeyStore final : public KeyStore {
   absl::StatusOr<std::optional<std::string>> ReadChain(int64_t revision) override;
   absl::Status EnterReplica(const std::string& replica, const std::string& doorbell) override;
   absl::Status LeaveReplica(const std::string& replica) override;
+  absl::StatusOr<bool> ForgetReplica(const std::string& replica, int64_t beat) override;
   absl::StatusOr<LogPage> RenewLease(const Heartbeat& beat, int64_t cursor, int limit) override;
   absl::StatusOr<std::vector<Replica>> ReadReplicas() override;
   absl::StatusOr<keys::Settings> ReadSettings() override;

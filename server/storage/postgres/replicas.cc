@@ -21,6 +21,16 @@ absl::Status PostgresKeyStore::LeaveReplica(const std::string& replica) {
                       [&](Connection& connection) { connection.Run("leave_replica", postgres::Text(replica)); });
 }
 
+absl::StatusOr<bool> PostgresKeyStore::ForgetReplica(const std::string& replica, int64_t beat) {
+  bool gone = false;
+  const absl::Status status = OnConnection("forgetting a replica", [&](Connection& connection) {
+    connection.Run("forget_replica", postgres::Text(replica), beat);
+    gone = connection.Run("find_replica", postgres::Text(replica)).empty();
+  });
+  if (!status.ok()) return status;
+  return gone;
+}
+
 absl::StatusOr<std::vector<Replica>> PostgresKeyStore::ReadReplicas() {
   std::vector<Replica> replicas;
   const absl::Status status = OnConnection("reading the replicas", [&](Connection& connection) {

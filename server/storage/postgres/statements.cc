@@ -149,6 +149,8 @@ const std::vector<Statement>& Statements() {
        "VALUES ($1, $2, $3, $4) ON CONFLICT (replica) DO UPDATE SET doorbell = excluded.doorbell, seen_at = "
        "excluded.seen_at"},
       {"leave_replica", "DELETE FROM replica_lease WHERE replica = $1"},
+      {"forget_replica", "DELETE FROM replica_lease WHERE replica = $1 AND beat = $2"},
+      {"find_replica", "SELECT FROM replica_lease WHERE replica = $1"},
       // Write and page in one statement: they have one snapshot, and on a standby there is neither.
       {"renew_lease",
        "WITH beat AS (UPDATE replica_lease SET beat = beat + 1, applied_rev = $4, acknowledged_rev = $5, "

@@ -6,10 +6,12 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/time/clock.h"
 #include "server/model/change_codec.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/forwarding_store.h"
 #include "tests/support/memory_store/memory_key_store.h"
 #include "tests/support/status_matchers.h"
 
@@ -24,12 +26,28 @@ using testing::IsOk;
 
 constexpr absl::StatusCode kRefused = absl::StatusCode::kFailedPrecondition;
 
+// Lets something happen just before a row is forgotten, or the level raised.
+class InterruptedStore final : public testing::ForwardingStore {
+ public:
+  using ForwardingStore::ForwardingStore;
+  absl::StatusOr<bool> ForgetReplica(const std::string& replica, int64_t beat) override {
+    if (before_forgetting) before_forgetting();
+    return ForwardingStore::ForgetReplica(replica, beat);
+  }
+  absl::StatusOr<storage::Committed> Commit(const storage::LockPlan& plan, Decide decide) override {
+    if (before_commit) before_commit();
+    return ForwardingStore::Commit(plan, decide);
+  }
+  std::function<void()> before_forgetting;
+  std::function<void()> before_commit;
+};
+
 // An installation of release 0's level, whose time passes while somebody waits.
 struct Installation {
   Installation() { store.SetLevel(kReleaseZeroLevel); }
 
   absl::StatusOr<Upgrade::Result> Finish() {
-    Upgrade upgrade({.store = store,
+    Upgrade upgrade({.store = interrupted,
                      .clock = clock,
                      .pause =
                          [this](absl::Duration pause) {
@@ -45,6 +63,7 @@ struct Installation {
 
   testing::FakeClock clock;
   storage::MemoryKeyStore store{[] { return absl::Now(); }};
+  InterruptedStore interrupted{store};
   std::function<void()> meanwhile;
   std::optional<absl::Duration> waited;
 };
@@ -125,22 +144,59 @@ TEST(Upgrade, OneThatComesWhileItWaitsRefusesIt) {
   EXPECT_EQ(installation.Level(), 2);
 }
 
-TEST(Upgrade, ALongerBoundOfBeforeIsWaitedFor) {
+TEST(Upgrade, OneThatRenewsJustBeforeItIsForgottenRefusesIt) {
   Installation installation;
-  const auto shorten = [&](const storage::LockedState& state) -> absl::StatusOr<storage::Mutation> {
+  installation.EnterOld("old");
+  installation.interrupted.before_forgetting = [&] { installation.Renew("old"); };
+  const absl::StatusOr<Upgrade::Result> result = installation.Finish();
+  EXPECT_THAT(result, HasCode(kRefused));
+  EXPECT_THAT(std::string(result.status().message()), HasSubstr("server old"));
+  EXPECT_EQ(installation.Level(), 2);
+  EXPECT_EQ(installation.store.ReadReplicas()->size(), 1u) << "it has a lease";
+}
+
+TEST(Upgrade, OneThatComesJustBeforeTheLevelIsRaisedRefusesIt) {
+  Installation installation;
+  installation.interrupted.before_commit = [&] { installation.EnterOld("late"); };
+  const absl::StatusOr<Upgrade::Result> result = installation.Finish();
+  EXPECT_THAT(result, HasCode(kRefused));
+  EXPECT_THAT(std::string(result.status().message()), HasSubstr("server late"));
+  EXPECT_EQ(installation.Level(), 2);
+}
+
+// Sets the bound as an operator would.
+void SetBound(Installation& installation, int seconds, int previous) {
+  const auto decide = [&](const storage::LockedState& state) -> absl::StatusOr<storage::Mutation> {
     Change change;
     change.settings = state.settings;
-    change.settings->bound = absl::Seconds(2);
-    change.settings->previous_bound = absl::Seconds(40);
+    change.settings->bound = absl::Seconds(seconds);
+    change.settings->previous_bound = absl::Seconds(previous);
     change.body = EncodeBody(change, Audit());
     storage::Mutation mutation;
     mutation.changes.push_back(change);
     return mutation;
   };
-  ASSERT_THAT(installation.store.Commit({}, shorten), IsOk());
+  ASSERT_THAT(installation.store.Commit({}, decide), IsOk());
+}
+
+TEST(Upgrade, ALongerBoundOfBeforeIsWaitedFor) {
+  Installation installation;
+  SetBound(installation, 2, 40);
   installation.EnterOld("dead");
   ASSERT_THAT(installation.Finish(), IsOk());
   EXPECT_EQ(installation.waited, core::WithClockError(absl::Seconds(40)));
+}
+
+TEST(Upgrade, ABoundThatIsRaisedMeanwhileIsWaitedFor) {
+  Installation installation;
+  installation.EnterOld("dead");
+  const base::BootTime began = installation.clock.BootNow();
+  bool raised = false;
+  installation.meanwhile = [&] {
+    if (!std::exchange(raised, true)) SetBound(installation, 60, 5);
+  };
+  ASSERT_THAT(installation.Finish(), IsOk());
+  EXPECT_GE(installation.clock.BootNow() - began, core::WithClockError(absl::Seconds(60)));
 }
 
 }  // namespace

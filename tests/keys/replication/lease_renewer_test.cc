@@ -2,11 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <mutex>
 
 #include "absl/time/clock.h"
+#include "server/base/errors.h"
 #include "server/base/timed_loop.h"
 #include "server/model/change_codec.h"
 #include "tests/support/forwarding_store.h"
@@ -24,8 +26,17 @@ class WatchedStore final : public ForwardingStore {
   using ForwardingStore::ForwardingStore;
   absl::StatusOr<storage::LogPage> RenewLease(const storage::Heartbeat& beat, int64_t cursor, int limit) override {
     auto page = ForwardingStore::RenewLease(beat, cursor, limit);
-    Note([&] { ++renewals_; });
+    absl::Status failure;
+    Note([&] {
+      ++renewals_;
+      failure = failure_;
+    });
+    if (!failure.ok()) return failure;
     return page;
+  }
+  // Until it is called with OK.
+  void FailRenewals(const absl::Status& with) {
+    Note([&] { failure_ = with; });
   }
   absl::StatusOr<storage::LogPage> ReadLog(int64_t cursor, int limit) override {
     auto page = ForwardingStore::ReadLog(cursor, limit);
@@ -69,6 +80,7 @@ class WatchedStore final : public ForwardingStore {
   std::condition_variable changed_;
   int renewals_ = 0;
   int reads_ = 0;
+  absl::Status failure_;
 };
 
 // A server's lease on the real clock. L is a minute, so renewals come each second and a ring's are told from them.
@@ -102,12 +114,17 @@ struct Keeping {
   WatchHub hub;
   LogFollower follower{store, index, hub, clock, {}};
   absl::Status prepare;
+  std::atomic<int> prepared = 0;
   LeaseRenewer renewer{
       follower,
       index,
       hub,
       clock,
-      {.prepare = [this] { return prepare; },
+      {.prepare =
+           [this] {
+             ++prepared;
+             return prepare;
+           },
        .explain_refusal = [](const absl::Status&) { return absl::FailedPreconditionError("explained"); },
        .wake =
            [this] {
@@ -147,6 +164,17 @@ TEST(LeaseRenewer, AFeatureLevelThatThisBuildDoesNotReadIsFatal) {
   EXPECT_TRUE(keeping.store.WaitUntil([&] { return !keeping.renewer.fatal().ok(); }));
   EXPECT_EQ(keeping.renewer.fatal().message(), "explained");
   EXPECT_LT(keeping.index.Read().lease_until, keeping.clock.BootNow());
+}
+
+TEST(LeaseRenewer, ADatabaseThatFailsInAWayOfItsOwnIsPreparedAnew) {
+  Keeping keeping;
+  keeping.Start();
+  ASSERT_TRUE(keeping.store.WaitUntil([&] { return keeping.renewer.database_answers(); }));
+  const int before = keeping.prepared;
+  keeping.store.FailRenewals(errors::Internal("storage: renewing the lease failed, SQLSTATE 42703"));
+  EXPECT_TRUE(keeping.store.WaitUntil([&] { return keeping.prepared > before; }));
+  keeping.store.FailRenewals(absl::OkStatus());
+  EXPECT_TRUE(keeping.store.WaitUntil([&] { return keeping.renewer.database_answers(); }));
 }
 
 TEST(LeaseRenewer, ARingMakesItReadTheLog) {

@@ -153,6 +153,8 @@ TEST(LogFollower, AFeatureLevelThatThisBuildDoesNotReadEndsTheLease) {
   service.store.SetLevel(kNewestLevel + 1);
   EXPECT_THAT(service.follower.CatchUp(service.clock.BootNow() + absl::Hours(1)), HasReason("LEVEL_UNREADABLE"));
   EXPECT_EQ(service.index.Read().lease_until, base::BootTime::Never());
+  // Whoever raised the level has forgotten it.
+  EXPECT_THAT(service.follower.Renew(), HasReason("REPLICA_FORGOTTEN"));
   EXPECT_THAT(service.follower.Renew(), HasReason("LEVEL_UNREADABLE"));
   Replica fresh(service);
   EXPECT_THAT(fresh.follower.Renew(), HasReason("LEVEL_UNREADABLE"));

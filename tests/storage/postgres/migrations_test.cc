@@ -61,7 +61,7 @@ TEST(Migrations, BringAnEmptyDatabaseToTheNewestVersion) {
   EXPECT_THAT(storage::Migrate(database), IsOk());
   const storage::SchemaState state = storage::ReadSchemaState(database).value();
   EXPECT_EQ(state.expanded, storage::NewestSchemaVersion());
-  EXPECT_EQ(state.complete, storage::NewestSchemaVersion());
+  EXPECT_EQ(state.required, storage::NewestSchemaVersion());
   EXPECT_EQ(state.level, keys::kNewestLevel);
   EXPECT_THAT(storage::CheckSchemaState(state), IsOk());
   EXPECT_EQ(Steps(database), AllSteps());
@@ -121,19 +121,23 @@ TEST(Migrations, OnlyExpandWhatAnOlderReleaseMade) {
   // A server of release 0 enters as it always did.
   RunSql(database, "INSERT INTO replica_lease (replica, doorbell) VALUES ('old', '')");
   EXPECT_EQ(RunSql(database, "SELECT oldest_level || '-' || newest_level FROM replica_lease"), "1-2");
-  EXPECT_THAT(storage::ContractSchema(database), HasCode(absl::StatusCode::kFailedPrecondition));
+  // There is nothing to contract at this level.
+  EXPECT_THAT(storage::ContractSchema(database), IsOk());
   EXPECT_EQ(Steps(database), "1,2");
+  RunSql(database, "INSERT INTO replica_lease (replica, doorbell) VALUES ('another', '')");
 }
 
 TEST(Migrations, ContractOnceTheLevelIsRaised) {
   const std::string database = DatabaseOfReleaseZero();
   ASSERT_THAT(storage::Migrate(database), IsOk());
   RunSql(database, absl::StrCat("UPDATE settings SET level = ", keys::kNewestLevel));
+  EXPECT_EQ(Steps(database), AllSteps()) << "older servers must not start from this moment on";
+  EXPECT_FALSE(storage::ReadSchemaState(database)->contracted);
   for (int i = 0; i < 2; ++i) {
     ASSERT_THAT(storage::ContractSchema(database), IsOk());
+    EXPECT_TRUE(storage::ReadSchemaState(database)->contracted);
     EXPECT_EQ(Steps(database), AllSteps());
   }
-  EXPECT_EQ(storage::ReadSchemaState(database)->complete, storage::NewestSchemaVersion());
   constexpr char kNotNull[] = "23502";
   constexpr char kNotInPrerequisiteState[] = "55000";
   EXPECT_EQ(SqlState(database, "INSERT INTO replica_lease (replica, doorbell) VALUES ('old', '')"), kNotNull);
@@ -147,8 +151,8 @@ TEST(Migrations, ContractOnceTheLevelIsRaised) {
 TEST(Migrations, ADatabaseThatANewerReleaseOnlyExpandedIsServed) {
   const std::string database = FreshDatabase();
   ASSERT_THAT(storage::Migrate(database), IsOk());
-  RunSql(database,
-         absl::StrCat("INSERT INTO schema_expansions (version) VALUES (", storage::NewestSchemaVersion() + 1, ")"));
+  RunSql(database, absl::StrCat("INSERT INTO schema_expansions (version, level) VALUES (",
+                                storage::NewestSchemaVersion() + 1, ", ", keys::kNewestLevel + 1, ")"));
   EXPECT_THAT(storage::Migrate(database), IsOk());
   EXPECT_THAT(storage::CheckSchemaState(storage::ReadSchemaState(database).value()), IsOk());
 }
@@ -166,7 +170,8 @@ TEST(Migrations, RefuseAFeatureLevelThatThisBuildDoesNotRead) {
 TEST(Migrations, LetServersRenewWhileAnotherSessionHoldsTheTables) {
   const std::string database = DatabaseOfReleaseZero();
   RunSql(database, "INSERT INTO replica_lease (replica, doorbell) VALUES ('old', '')");
-  std::thread dump([&] { RunSql(database, "BEGIN; SELECT FROM settings; SELECT pg_sleep(3); COMMIT"); });
+  std::thread dump(
+      [&] { RunSql(database, "BEGIN; SELECT FROM settings; SELECT FROM replica_lease; SELECT pg_sleep(3); COMMIT"); });
   while (RunSql(database, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "0") {
     absl::SleepFor(absl::Milliseconds(5));
   }
@@ -177,9 +182,9 @@ TEST(Migrations, LetServersRenewWhileAnotherSessionHoldsTheTables) {
   });
   int renewals = 0;
   for (; !migrated; ++renewals) {
-    // As a renewal does, with the patience that the shortest L leaves it.
+    // As a renewal does, with a server's patience.
     RunSql(database,
-           "SET lock_timeout = '1s'; UPDATE replica_lease SET beat = beat + 1; SELECT bound_us FROM settings");
+           "SET lock_timeout = '500ms'; UPDATE replica_lease SET beat = beat + 1; SELECT bound_us FROM settings");
     absl::SleepFor(absl::Milliseconds(20));
   }
   migration.join();
@@ -337,8 +342,8 @@ TEST(Migrations, KeepWhatADatabaseOfTheFirstStepHolds) {
   const std::string database = DatabaseOfStep1();
   const std::string chain = RunSql(database, "SELECT chain FROM change_log WHERE rev = 1");
   ASSERT_THAT(storage::Migrate(database), IsOk());
-  EXPECT_EQ(Steps(database), "1");
-  EXPECT_EQ(Expansions(database), "2,3");
+  EXPECT_EQ(Steps(database), "1,2");
+  EXPECT_EQ(Expansions(database), "3");
   EXPECT_EQ(RunSql(database, "SELECT chain FROM change_log WHERE rev = 1"), chain);
 
   const auto store = storage::PostgresKeyStore::Create({.connection_string = database});

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/escaping.h"
+#include "server/model/feature_level.h"
 
 // The released steps of the schema: databases exist that were made by exactly these bytes.
 namespace latchkey::storage::postgres {
@@ -35,6 +36,17 @@ TEST(SchemaSteps, AReleasedStepIsThereAndNeverChanges) {
     EXPECT_EQ(Sha256(std::string(steps[i].expand) + steps[i].contract), kReleased[i])
         << "step " << i + 1 << " was released: write a new one";
   }
+}
+
+TEST(SchemaSteps, AStepIsOfALevelThatThisBuildKnowsAndNoneFallsBack) {
+  int level = keys::kReleaseZeroLevel;
+  for (const SchemaStep& step : SchemaSteps()) {
+    EXPECT_GE(step.level, level);
+    level = step.level;
+    // What release 0 has, it has whole.
+    if (level <= keys::kReleaseZeroLevel) EXPECT_STREQ(step.contract, "");
+  }
+  EXPECT_LE(level, keys::kNewestLevel);
 }
 
 }  // namespace

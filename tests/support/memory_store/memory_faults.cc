@@ -8,6 +8,7 @@ namespace latchkey::storage {
 void MemoryKeyStore::SetLevel(int level) {
   const std::lock_guard lock(mutex_);
   state_.settings.level = level;
+  std::erase_if(replicas_, [level](const auto& item) { return item.second.replica.newest_level < level; });
 }
 
 void MemoryKeyStore::EnterReplicaOfLevels(const std::string& replica, int oldest, int newest) {

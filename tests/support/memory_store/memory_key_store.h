@@ -28,6 +28,7 @@ class MemoryKeyStore final : public KeyStore {
   absl::StatusOr<std::optional<std::string>> ReadChain(int64_t revision) override;
   absl::Status EnterReplica(const std::string& replica, const std::string& doorbell) override;
   absl::Status LeaveReplica(const std::string& replica) override;
+  absl::StatusOr<bool> ForgetReplica(const std::string& replica, int64_t beat) override;
   absl::StatusOr<LogPage> RenewLease(const Heartbeat& beat, int64_t cursor, int limit) override;
   absl::StatusOr<std::vector<Replica>> ReadReplicas() override;
   absl::StatusOr<keys::Settings> ReadSettings() override;
@@ -44,7 +45,8 @@ class MemoryKeyStore final : public KeyStore {
       const std::map<std::string, std::string>& checks) override;
 
   // --- Of another release, for tests ---
-  // The installation is at that feature level, as a database is that an older release made.
+  // The installation is at that feature level, as a database is that another release made or upgraded: replicas that
+  // do not read it are forgotten.
   void SetLevel(int level);
   // A server that reads these levels has entered: as EnterReplica, whatever the installation's.
   void EnterReplicaOfLevels(const std::string& replica, int oldest, int newest);

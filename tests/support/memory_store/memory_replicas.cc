@@ -71,6 +71,16 @@ absl::Status MemoryKeyStore::LeaveReplica(const std::string& replica) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<bool> MemoryKeyStore::ForgetReplica(const std::string& replica, int64_t beat) {
+  const std::lock_guard lock(mutex_);
+  if (unavailable_) return errors::DatabaseUnavailable();
+  const auto found = replicas_.find(replica);
+  if (found == replicas_.end()) return true;
+  if (found->second.replica.beat != beat) return false;
+  replicas_.erase(found);
+  return true;
+}
+
 absl::StatusOr<LogPage> MemoryKeyStore::RenewLease(const Heartbeat& beat, int64_t cursor, int limit) {
   const std::lock_guard lock(mutex_);
   if (unavailable_) return errors::DatabaseUnavailable();

@@ -1,3 +1,7 @@
+-- Level 3.
+
+-- Both at once, in the order in which a renewal takes them.
+LOCK TABLE replica_lease, settings IN ACCESS EXCLUSIVE MODE;
 
 ALTER TABLE settings ADD COLUMN level integer NOT NULL DEFAULT 2;
 
@@ -32,6 +36,9 @@ BEGIN
   IF NEW.level > OLD.level AND EXISTS (SELECT 1 FROM replica_lease AS r WHERE r.newest_level < NEW.level) THEN
     RAISE EXCEPTION 'a replica can not read feature level %', NEW.level USING ERRCODE = 'serialization_failure';
   END IF;
+  -- From here on no older server starts, whether or not what it used is gone already.
+  INSERT INTO schema_migrations (version) SELECT e.version FROM schema_expansions AS e WHERE e.level <= NEW.level
+    ON CONFLICT DO NOTHING;
   RETURN NEW;
 END
 $$;

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/core/clock.h"
 #include "client/core/resource_names.h"
+#include "server/base/errors.h"
 #include "server/keys/admin/next_settings.h"
 #include "server/model/change_codec.h"
 
@@ -17,7 +18,7 @@ constexpr absl::Duration kLookEvery = absl::Milliseconds(100);
 
 bool CantRead(const storage::Replica& replica) { return replica.newest_level < kNewestLevel; }
 
-absl::Status IsAlive(const storage::Replica& replica) {
+absl::Status StillRunningError(const storage::Replica& replica) {
   return absl::FailedPreconditionError(absl::StrCat(
       "server ", replica.id, replica.doorbell.empty() ? "" : absl::StrCat(" (", replica.doorbell, ")"),
       " reads feature levels ", replica.oldest_level, " to ", replica.newest_level, ", not ", kNewestLevel,
@@ -27,7 +28,7 @@ absl::Status IsAlive(const storage::Replica& replica) {
 
 }  // namespace
 
-absl::Status Upgrade::ForgetTheDead(std::vector<std::string>& departed) {
+absl::Status Upgrade::ForgetDeadReplicas(std::vector<std::string>& departed) {
   storage::KeyStore& store = dependencies_.store;
   absl::StatusOr<std::vector<storage::Replica>> replicas = store.ReadReplicas();
   if (!replicas.ok()) return replicas.status();
@@ -53,7 +54,7 @@ absl::Status Upgrade::ForgetTheDead(std::vector<std::string>& departed) {
     for (const storage::Replica& replica : *replicas) {
       if (!CantRead(replica)) continue;
       const auto seen = beats.find(replica.id);
-      if (seen == beats.end() || seen->second != replica.beat) return IsAlive(replica);
+      if (seen == beats.end() || seen->second != replica.beat) return StillRunningError(replica);
     }
     if (!over) dependencies_.pause(kLookEvery);
   }
@@ -61,7 +62,7 @@ absl::Status Upgrade::ForgetTheDead(std::vector<std::string>& departed) {
     if (!CantRead(replica)) continue;
     const absl::StatusOr<bool> gone = store.ForgetReplica(replica.id, replica.beat);
     if (!gone.ok()) return gone.status();
-    if (!*gone) return IsAlive(replica);
+    if (!*gone) return StillRunningError(replica);
     departed.push_back(replica.id);
   }
   return absl::OkStatus();
@@ -73,7 +74,7 @@ absl::StatusOr<Upgrade::Result> Upgrade::Finish(const std::string& server) {
   if (!settings.ok()) return settings.status();
   Result result{.from = settings->level, .level = std::max(settings->level, kNewestLevel)};
   if (settings->level >= kNewestLevel) return result;
-  if (absl::Status forgotten = ForgetTheDead(result.departed); !forgotten.ok()) return forgotten;
+  if (absl::Status forgotten = ForgetDeadReplicas(result.departed); !forgotten.ok()) return forgotten;
 
   const Audit audit{"operator", "", "upgrade finish", "", server};
   // Who else changes the settings waits for this row.
@@ -91,13 +92,14 @@ absl::StatusOr<Upgrade::Result> Upgrade::Finish(const std::string& server) {
     return mutation;
   };
   const absl::StatusOr<storage::Committed> committed = store.Commit(plan, decide);
-  if (!committed.ok()) {
+  if (errors::ReasonOf(committed.status()) == errors::Reason::kContended) {
     // A server that came between: the store refuses the level, and it has a name now.
     const absl::StatusOr<std::vector<storage::Replica>> replicas = store.ReadReplicas();
     if (!replicas.ok()) return committed.status();
     const auto found = std::find_if(replicas->begin(), replicas->end(), CantRead);
-    return found == replicas->end() ? committed.status() : IsAlive(*found);
+    if (found != replicas->end()) return StillRunningError(*found);
   }
+  if (!committed.ok()) return committed.status();
   if (!committed->rows.empty()) result.revision = committed->rows.back().rev;
   return result;
 }

@@ -38,7 +38,7 @@ class Upgrade {
   absl::StatusOr<Result> Finish(const std::string& server);
 
  private:
-  absl::Status ForgetTheDead(std::vector<std::string>& departed);
+  absl::Status ForgetDeadReplicas(std::vector<std::string>& departed);
 
   const Dependencies dependencies_;
 };

@@ -28,29 +28,25 @@ constexpr char kLock[] = "SELECT pg_advisory_xact_lock(7809640615022814585)";
 constexpr char kPatience[] = "SET lock_timeout = '60s'; SET statement_timeout = 0";
 // Whoever waits for a table that is to be altered holds up all who come after it, renewals of leases among them:
 // shorter than their own patience, and again after a pause.
-constexpr char kImpatience[] = "SET LOCAL lock_timeout = '150ms'";
+constexpr char kTableLockTimeout[] = "SET LOCAL lock_timeout = '150ms'";
 constexpr absl::Duration kPause = absl::Milliseconds(800);
 constexpr int kAttempts = 60;
 
-bool Exists(Connection& connection, const char* table) {
-  return !connection.Exec(absl::StrCat("SELECT to_regclass('", table, "') IS NULL"))[0][0].as<bool>();
-}
-
 int NewestIn(Connection& connection, const char* table) {
-  if (!Exists(connection, table)) return 0;
+  if (connection.Exec(absl::StrCat("SELECT to_regclass('", table, "') IS NULL"))[0][0].as<bool>()) return 0;
   return connection.Exec(absl::StrCat("SELECT coalesce(max(version), 0) FROM ", table))[0][0].as<int>();
 }
 
 SchemaState StateIn(Connection& connection) {
   SchemaState state;
+  const int expansion = NewestIn(connection, "schema_expansions");
   state.required = NewestIn(connection, "schema_migrations");
-  state.expanded = std::max(state.required, NewestIn(connection, "schema_expansions"));
+  state.expanded = std::max(state.required, expansion);
   state.level = keys::kReleaseZeroLevel;
-  if (!Exists(connection, "schema_expansions") || NewestIn(connection, "schema_expansions") == 0) return state;
+  if (expansion == 0) return state;
   const pqxx::result row = connection.Exec(
-      "SELECT level, NOT EXISTS (SELECT FROM schema_expansions AS e WHERE e.level <= s.level AND e.contracted_at IS "
-      "NULL) "
-      "FROM settings AS s");
+      "SELECT level, NOT EXISTS (SELECT FROM schema_expansions AS e WHERE e.level <= s.level AND "
+      "e.contracted_at IS NULL) FROM settings AS s");
   state.level = row.at(0)[0].as<int>();
   state.contracted = row.at(0)[1].as<bool>();
   return state;
@@ -132,7 +128,7 @@ absl::Status InMigration(Connection& connection, absl::FunctionRef<absl::Status(
     try {
       connection.Exec(kLock);
       locked = true;
-      connection.Exec(kImpatience);
+      connection.Exec(kTableLockTimeout);
       const absl::Status status = job();
       connection.Exec(status.ok() ? "COMMIT" : "ROLLBACK");
       return status;

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "server/base/errors.h"
 #include "server/model/change_codec.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/forwarding_store.h"
@@ -36,10 +37,12 @@ class InterruptedStore final : public testing::ForwardingStore {
   }
   absl::StatusOr<storage::Committed> Commit(const storage::LockPlan& plan, Decide decide) override {
     if (before_commit) before_commit();
+    if (!commit_fails_with.ok()) return commit_fails_with;
     return ForwardingStore::Commit(plan, decide);
   }
   std::function<void()> before_forgetting;
   std::function<void()> before_commit;
+  absl::Status commit_fails_with;
 };
 
 // An installation of release 0's level, whose time passes while somebody waits.
@@ -162,6 +165,13 @@ TEST(Upgrade, OneThatComesJustBeforeTheLevelIsRaisedRefusesIt) {
   EXPECT_THAT(result, HasCode(kRefused));
   EXPECT_THAT(std::string(result.status().message()), HasSubstr("server late"));
   EXPECT_EQ(installation.Level(), 2);
+}
+
+TEST(Upgrade, ACommitThatFailsForAnotherReasonIsNotBlamedOnAServer) {
+  Installation installation;
+  installation.interrupted.before_commit = [&] { installation.EnterOld("late"); };
+  installation.interrupted.commit_fails_with = errors::OutcomeUnknown();
+  EXPECT_THAT(installation.Finish(), testing::HasReason("OUTCOME_UNKNOWN"));
 }
 
 // Sets the bound as an operator would.

@@ -63,10 +63,11 @@ Installation::Installation(app::EmbeddedPostgres& postgres, const std::string& n
   Sql(postgres.ConnectionString()).Run(absl::StrCat("CREATE DATABASE ", name));
   database_ = postgres.ConnectionString(name);
   Require(storage::Migrate(database_), "the schema");
-  const absl::StatusOr<keys::KeyRing> ring = app::CreateKeyRing(directory + "/keyring.json");
-  Require(ring.status(), "the key ring");
+  absl::StatusOr<keys::KeyRing> created = app::CreateKeyRing(directory + "/keyring.json");
+  Require(created.status(), "the key ring");
+  const keys::KeyRingHandle ring(*std::move(created));
   Require(app::WriteSecretFile(directory + "/database.url", core::Secret(database_ + "\n"), false), "the URL file");
-  Require(app::MakeFirstKeys(database_, *ring, {},
+  Require(app::MakeFirstKeys(database_, ring, {},
                              {{{"system", "First owner", "owner"}, directory + "/system.key"},
                               {{"acme", "First owner", "owner"}, directory + "/acme.key"},
                               {{"system", "First verifier", "verifier"}, directory + "/verifier.key"}},
@@ -75,7 +76,7 @@ Installation::Installation(app::EmbeddedPostgres& postgres, const std::string& n
   owner_key_ = KeyIn(directory + "/acme.key");
   verifier_key_ = KeyIn(directory + "/verifier.key");
   const int64_t began = NowNanoseconds();
-  keys_ = CopyKeys(database_, *ring, proven, unproven);
+  keys_ = CopyKeys(database_, *keys::KeyRingHandle::Pin(ring), proven, unproven);
   time_to_fill_ = absl::Nanoseconds(NowNanoseconds() - began);
 }
 

@@ -1,9 +1,15 @@
 #include "tests/bench/watching_clients.h"
 
+#include <cstdint>
 #include <latch>
+#include <memory>
+#include <optional>
 #include <thread>
+#include <utility>
 
+#include "absl/time/clock.h"
 #include "client/src/channel.h"
+#include "client/src/watch_stream.h"
 #include "tests/bench/bulk_keys.h"
 
 namespace latchkey::bench {
@@ -11,8 +17,14 @@ namespace latchkey::bench {
 WatchingClients::Client::Client(const core::Clock& clock, client::EventLoop& loop, const core::Secret& key,
                                 const std::string& server)
     : cache({.capacity = 64, .negatives = 64}, clock),
-      watcher(cache, clock, loop, key, [server] { return *client::MakeChannel(server, client::Sharing::kOwn); },
-              nullptr, {.up = [](const std::shared_ptr<grpc::Channel>&) {}, .down = [] {}}) {}
+      watcher(cache, clock, loop,
+              [&clock, &loop, &key, server](uint64_t cache_stream, const std::optional<core::RevisionToken>& resume,
+                                            client::WatchConnection::Events events) {
+                return std::make_unique<client::WatchStream>(*client::MakeChannel(server, client::Sharing::kOwn), key,
+                                                             clock, loop, cache_stream, resume, std::move(events));
+              },
+              nullptr, {.up = [](const std::shared_ptr<grpc::Channel>&) {}, .down = [] {}},
+              {.caller_key = key.Expose(), .wall_now = absl::Now}) {}
 
 WatchingClients::WatchingClients(const std::vector<std::string>& servers, const std::string& verifier_key, int count,
                                  int threads)

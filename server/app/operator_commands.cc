@@ -176,7 +176,7 @@ int RunReplicas(const ReplicasOptions& options) {
     const bool left = replica.applied_revision == std::numeric_limits<int64_t>::max();
     std::printf("%-32s %12lld %12s %12lld %6s %s\n", replica.id.c_str(), static_cast<long long>(replica.beat),
                 left ? "stopped" : absl::StrCat(replica.applied_revision).c_str(),
-                static_cast<long long>(replica.acknowledged_revision),
+                static_cast<long long>(replica.acknowledged.oldest()),
                 absl::StrCat(replica.oldest_level, "-", replica.newest_level).c_str(),
                 replica.doorbell.empty() ? "-" : replica.doorbell.c_str());
   }

@@ -20,6 +20,8 @@
 namespace latchkey::app {
 namespace {
 
+// One for each worker that revokes (rpc_server.cc), and two for those that wait: they ask shortly, again and again.
+constexpr int kRevocationConnections = rpc::RpcServer::kRevocationWorkers + 2;
 constexpr absl::Duration kFlushUsesEvery = absl::Seconds(10);
 constexpr absl::Duration kFlushReportsEvery = absl::Milliseconds(200);
 constexpr absl::Duration kLookForReportsEvery = absl::Milliseconds(50);
@@ -72,6 +74,7 @@ Server::Server(const ServiceOptions& options, std::unique_ptr<keys::KeyRingHandl
       replica_(RandomReplicaId()),
       state_(std::move(parts.state)),
       store_(OpenStore(connection_string, options.database_connections)),
+      revocation_store_(OpenStore(connection_string, kRevocationConnections)),
       follower_store_(OpenStore(connection_string, 1)),
       follower_(*follower_store_, index_, hub_, clock_,
                 {.replica = replica_, .doorbell = parts.peers == nullptr ? "" : parts.peers->advertised()}),
@@ -80,7 +83,7 @@ Server::Server(const ServiceOptions& options, std::unique_ptr<keys::KeyRingHandl
       uses_(*store_, {}),
       checker_(*store_, index_, *ring_, hashes_, clock_, {.shared = options.proofs == "shared"}),
       verifier_(index_, *ring_, checker_, clock_, &uses_),
-      keys_(*store_, index_, follower_, minter_, clock_,
+      keys_(*store_, *revocation_store_, index_, follower_, minter_, clock_,
             keys::KeyRegistry::Options{.label = options.label, .server = ServerName()}),
       organizations_(*store_, follower_, ServerName()),
       roles_(*store_),
@@ -93,7 +96,7 @@ Server::Server(const ServiceOptions& options, std::unique_ptr<keys::KeyRingHandl
                       catch_ups_.Wake();
                     }}),
       doorbells_(renewer_),
-      waiter_(*store_, follower_, &doorbells_, clock_, [](absl::Duration pause) { absl::SleepFor(pause); }) {
+      waiter_(*revocation_store_, follower_, &doorbells_, clock_, [](absl::Duration pause) { absl::SleepFor(pause); }) {
   rpc::RpcServer::Options rpc_options;
   rpc_options.listen = options.listen;
   rpc_options.admin_workers = options.admin_workers;
@@ -243,8 +246,8 @@ absl::Status Server::Deregister() {
   // A client of this server may believe in its last lease for a while yet, so who waits for all caches must wait for
   // it. The row stays then, as one that has applied everything (it answers no more), until its beat is found dead.
   constexpr int64_t kEverything = std::numeric_limits<int64_t>::max();
-  const int64_t acknowledged = hub_.AcknowledgedBy(kEverything, clock_.BootNow());
-  if (acknowledged == kEverything) return follower_store_->LeaveReplica(replica_);
+  const storage::Acknowledgements acknowledged = hub_.AcknowledgedBy(kEverything, clock_.BootNow());
+  if (acknowledged.oldest() == kEverything) return follower_store_->LeaveReplica(replica_);
   return follower_store_->RenewLease({replica_, kEverything, acknowledged}, index_.position().rev, 2).status();
 }
 

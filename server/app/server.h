@@ -98,7 +98,9 @@ class Server {
   const std::string replica_;  // Random, a new one with every start.
   const std::unique_ptr<StateDirectory> state_;
   std::unique_ptr<storage::KeyStore> store_;
-  // A connection of its own: however many calls wait for one, the lease is renewed.
+  // Sessions of their own: however many calls wait for one, revocations are written and waited for, and the lease is
+  // renewed.
+  std::unique_ptr<storage::KeyStore> revocation_store_;
   std::unique_ptr<storage::KeyStore> follower_store_;
   keys::KeyIndex index_;
   keys::WatchHub hub_;

@@ -36,15 +36,14 @@ void AddServiceFlags(CLI::App& command, ServiceOptions& options) {
       ->envname("LATCHKEYD_LABEL");
   command
       .add_option("--admin-workers", options.admin_workers,
-                  "how many CreateKeys run at a time, how many DeleteKeys, and how many other calls of KeyAdmin")
+                  "how many CreateKeys run at a time, and how many other calls of KeyAdmin that revoke nothing")
       ->check(CLI::Range(1, 256))
       ->envname("LATCHKEYD_ADMIN_WORKERS")
       ->capture_default_str();
   command
-      .add_option(
-          "--database-connections", options.database_connections,
-          "size of the connection pool, beside one for following the log and one for --doorbell=notify; more than "
-          "--admin-workers, so that creates never hold up a revocation")
+      .add_option("--database-connections", options.database_connections,
+                  "size of the connection pool, beside six for revocations, one for following the log and one for "
+                  "--doorbell=notify")
       ->check(CLI::Range(2, 256))
       ->envname("LATCHKEYD_DATABASE_CONNECTIONS")
       ->capture_default_str();

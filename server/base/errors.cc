@@ -36,6 +36,7 @@ constexpr std::pair<Reason, std::string_view> kNames[] = {
     {Reason::kKeyDeleted, "KEY_DELETED"},
     {Reason::kLastOwner, "LAST_OWNER"},
     {Reason::kDescendantsExceedCreator, "DESCENDANTS_EXCEED_CREATOR"},
+    {Reason::kQuotaExceeded, "QUOTA_EXCEEDED"},
     {Reason::kRevisionUnknown, "REVISION_UNKNOWN"},
     {Reason::kAlreadyBootstrapped, "ALREADY_BOOTSTRAPPED"},
     {Reason::kUpgradeUnfinished, "UPGRADE_UNFINISHED"},
@@ -203,11 +204,18 @@ absl::Status LastOwner(const std::string& organization) {
                            "; create another owner first, or rotate it"),
               Reason::kLastOwner);
 }
-absl::Status DescendantsExceed(int count) {
+absl::Status DescendantsExceed(int64_t count) {
   return Make(
       absl::StatusCode::kFailedPrecondition,
       absl::StrCat(count, " live key(s) that this key created would be left above it; lower or delete them first"),
       Detail{.reason = Reason::kDescendantsExceedCreator, .metadata = {{"count", absl::StrCat(count)}}});
+}
+absl::Status QuotaExceeded(const std::string& resource, const std::string& quota, int64_t limit) {
+  return Make(absl::StatusCode::kResourceExhausted,
+              absl::StrCat(resource, " has as many as its ", quota, " allows (", limit,
+                           "): delete what nothing uses, or have an owner of system raise it"),
+              Detail{.reason = Reason::kQuotaExceeded,
+                     .metadata = {{"resource", resource}, {"quota", quota}, {"limit", absl::StrCat(limit)}}});
 }
 absl::Status RevisionUnknown() {
   return Make(absl::StatusCode::kFailedPrecondition,

@@ -35,6 +35,7 @@ enum class Reason {
   kKeyDeleted,
   kLastOwner,
   kDescendantsExceedCreator,
+  kQuotaExceeded,
   kRevisionUnknown,
   kAlreadyBootstrapped,
   kUpgradeUnfinished,
@@ -105,9 +106,10 @@ absl::Status RequestReplayed(const std::string& name);       // ALREADY_EXISTS R
 absl::Status EtagMismatch(const std::string& name);          // ABORTED ETAG_MISMATCH
 absl::Status KeyDeleted(const std::string& name);            // FAILED_PRECONDITION KEY_DELETED
 absl::Status LastOwner(const std::string& organization);     // FAILED_PRECONDITION LAST_OWNER
-absl::Status DescendantsExceed(int count);                   // FAILED_PRECONDITION DESCENDANTS_EXCEED_CREATOR
-absl::Status RevisionUnknown();                              // FAILED_PRECONDITION REVISION_UNKNOWN: another history's
-absl::Status AlreadyBootstrapped();                          // FAILED_PRECONDITION ALREADY_BOOTSTRAPPED
+absl::Status QuotaExceeded(const std::string& resource, const std::string& quota, int64_t limit);
+absl::Status DescendantsExceed(int64_t count);  // FAILED_PRECONDITION DESCENDANTS_EXCEED_CREATOR
+absl::Status RevisionUnknown();                 // FAILED_PRECONDITION REVISION_UNKNOWN: another history's
+absl::Status AlreadyBootstrapped();             // FAILED_PRECONDITION ALREADY_BOOTSTRAPPED
 // The installation may not write it yet: servers that can't read it may still run. FAILED_PRECONDITION
 // UPGRADE_UNFINISHED, metadata "level", "needed_level".
 absl::Status UpgradeUnfinished(int needed_level, int level);

@@ -1,9 +1,15 @@
 #include "server/base/executor.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
+#include "server/base/errors.h"
+
 namespace latchkey::base {
+
+Executor::Class::Class(Executor& its_executor, const WorkClass& its_options)
+    : executor(its_executor), options(its_options), jobs(options.queue, std::max(1, options.limit - 1)) {}
 
 Executor::Executor(const std::vector<WorkClass>& classes, int shared) : shared_(shared) {
   int threads = shared;
@@ -26,21 +32,23 @@ void Executor::Stop() {
   threads_.clear();
 }
 
-bool Executor::Enqueue(Class& to, std::function<void()>& job) {
+void Executor::Enqueue(Class& to, const std::string& share, WorkQueue::Job job) {
+  std::optional<WorkQueue::Job> dropped;
+  bool stopping = false;
   {
     const std::lock_guard lock(mutex_);
-    if (stopping_ || to.jobs.size() >= to.options.queue) return false;
-    to.jobs.push_back(std::move(job));
+    stopping = stopping_;
+    dropped = stopping ? std::move(job) : to.jobs.Push(share, std::move(job));
   }
-  ready_.notify_one();
-  return true;
+  if (!stopping) ready_.notify_one();
+  if (dropped.has_value()) (*dropped)(stopping ? errors::ShuttingDown() : errors::WorkersBusy(kBusyRetryAfter));
 }
 
 Executor::Class* Executor::RunnableLocked() {
   int shared_in_use = 0;
   for (const auto& one : classes_) shared_in_use += std::max(0, one->running - one->options.reserved);
   for (const auto& one : classes_) {
-    if (one->jobs.empty() || one->running >= one->options.limit) continue;
+    if (one->running >= one->options.limit || !one->jobs.has_next()) continue;
     if (one->running < one->options.reserved || shared_in_use < shared_) return one.get();
   }
   return nullptr;
@@ -57,14 +65,14 @@ void Executor::Work() {
       ready_.wait(lock);
       continue;
     }
-    std::function<void()> job = std::move(from->jobs.front());
-    from->jobs.pop_front();
+    std::optional<FairQueue<WorkQueue::Job>::Popped> next = from->jobs.Pop();
     ++from->running;
     lock.unlock();
-    job();
-    job = nullptr;  // What it holds is let go of while the worker still counts as busy.
+    next->item(absl::OkStatus());
+    next->item = nullptr;  // What it holds is let go of while the worker still counts as busy.
     lock.lock();
     --from->running;
+    from->jobs.Done(next->share);
     // It may have been its class's limit, or the last shared worker, that others waited for.
     ready_.notify_all();
   }

@@ -2,26 +2,28 @@
 
 #include <condition_variable>
 #include <cstddef>
-#include <deque>
-#include <functional>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "server/base/fair_queue.h"
 #include "server/base/work_queue.h"
 
 namespace latchkey::base {
 
 // Thread pool that several classes of work share. Each class has reserved workers, which are never lent, a limit, and a
 // queue of its own; besides those there are shared workers, for whichever class has more to do. So no class can hold up
-// another, and idle workers are few. Thread-safe.
+// another, and idle workers are few. Within a class the queue is a FairQueue: no share can hold up another, and none
+// has the last of a class's workers unless there is but one. Thread-safe.
 class Executor {
  public:
   struct WorkClass {
     int reserved = 0;  // Workers that it always has.
     int limit = 1;     // Workers that it has at most; not below `reserved`.
-    size_t queue = 0;  // Jobs that wait; beyond it they are refused.
+    size_t queue = 0;  // Jobs that wait; beyond it they are refused, of the share that has most.
   };
 
   // A worker that is free takes from the first class that has a job it may run: the first class is the most urgent.
@@ -39,16 +41,16 @@ class Executor {
 
  private:
   struct Class final : WorkQueue {
-    Class(Executor& its_executor, const WorkClass& its_options) : executor(its_executor), options(its_options) {}
-    bool TryRun(std::function<void()>& job) override { return executor.Enqueue(*this, job); }
+    Class(Executor& its_executor, const WorkClass& its_options);
+    void Run(const std::string& share, Job job) override { executor.Enqueue(*this, share, std::move(job)); }
 
     Executor& executor;
     const WorkClass options;
-    std::deque<std::function<void()>> jobs;
+    FairQueue<Job> jobs;
     int running = 0;
   };
 
-  bool Enqueue(Class& to, std::function<void()>& job);
+  void Enqueue(Class& to, const std::string& share, WorkQueue::Job job);
   // The class whose next job may run now; nullptr if there is none.
   Class* RunnableLocked();
   void Work();

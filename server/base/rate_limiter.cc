@@ -1,17 +1,17 @@
-#include "server/keys/verify/failure_limiter.h"
+#include "server/base/rate_limiter.h"
 
 #include <algorithm>
 
-namespace latchkey::keys {
+namespace latchkey::base {
 
-FailureRateLimiter::FailureRateLimiter(double per_second, int burst, size_t capacity)
+RateLimiter::RateLimiter(double per_second, int burst, size_t capacity)
     : per_second_(std::max(per_second, 1e-3)), burst_(std::max(burst, 1)), capacity_(std::max<size_t>(1, capacity)) {}
 
-double FailureRateLimiter::Tokens(const Bucket& bucket, base::BootTime now) const {
+double RateLimiter::Tokens(const Bucket& bucket, BootTime now) const {
   return std::min(burst_, bucket.tokens + absl::ToDoubleSeconds(now - bucket.at) * per_second_);
 }
 
-absl::Duration FailureRateLimiter::Wait(std::string_view who, base::BootTime now) const {
+absl::Duration RateLimiter::Wait(std::string_view who, BootTime now) const {
   const std::lock_guard<std::mutex> lock(mutex_);
   const auto found = by_name_.find(who);
   if (found == by_name_.end()) return absl::ZeroDuration();
@@ -19,7 +19,7 @@ absl::Duration FailureRateLimiter::Wait(std::string_view who, base::BootTime now
   return missing <= 0 ? absl::ZeroDuration() : absl::Seconds(missing / per_second_);
 }
 
-void FailureRateLimiter::Fail(std::string_view who, base::BootTime now) {
+void RateLimiter::Take(std::string_view who, BootTime now) {
   const std::lock_guard<std::mutex> lock(mutex_);
   const auto found = by_name_.find(who);
   if (found != by_name_.end()) {
@@ -37,9 +37,15 @@ void FailureRateLimiter::Fail(std::string_view who, base::BootTime now) {
   by_name_.emplace(by_age_.back().who, std::prev(by_age_.end()));
 }
 
-size_t FailureRateLimiter::size() const {
+absl::Duration RateLimiter::TakeOrWait(std::string_view who, BootTime now) {
+  const absl::Duration wait = Wait(who, now);
+  if (wait <= absl::ZeroDuration()) Take(who, now);
+  return wait;
+}
+
+size_t RateLimiter::size() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   return by_age_.size();
 }
 
-}  // namespace latchkey::keys
+}  // namespace latchkey::base

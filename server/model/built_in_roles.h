@@ -18,6 +18,7 @@ inline constexpr char kKeysUpdate[] = "latchkey.keys.update";
 inline constexpr char kKeysDelete[] = "latchkey.keys.delete";
 inline constexpr char kRolesRead[] = "latchkey.roles.read";
 inline constexpr char kOrganizationsCreate[] = "latchkey.organizations.create";
+inline constexpr char kOrganizationsUpdate[] = "latchkey.organizations.update";
 inline constexpr char kOrganizationsRead[] = "latchkey.organizations.read";
 inline constexpr char kVerify[] = "latchkey.verify";
 

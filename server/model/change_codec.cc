@@ -132,14 +132,16 @@ struct FieldReader {
     if (in_body.presence == Presence::kAlways || json.contains(name)) {
       Get(name, field);
     } else {
-      SetAbsent(field);
+      SetAbsent(field, in_body.presence);
     }
   }
 
  private:
-  static void SetAbsent(int& level) { level = kReleaseZeroLevel; }
+  static void SetAbsent(int& number, Presence presence) {
+    number = presence == Presence::kUnlessLevelOfReleaseZero ? kReleaseZeroLevel : 0;
+  }
   template <typename T>
-  static void SetAbsent(T& field) {
+  static void SetAbsent(T& field, Presence) {
     field = T();
   }
   void Get(const char* name, absl::Time& time) const {

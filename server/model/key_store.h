@@ -13,9 +13,28 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "server/model/acknowledgements.h"
 #include "server/model/records.h"
 
 namespace latchkey::storage {
+
+// Which keys of one creator to sum up, and which of those to tell apart because they go beyond it.
+struct ChildrenQuery {
+  std::string creator_kid;  // "" = none is asked for.
+  // A child goes beyond its creator if it ends later (`ttl`: that long from the database's now, instead of `end`) and
+  // is not over, or may be used from an address that these blocks do not allow (empty = all do).
+  absl::Time end = keys::Never();
+  std::optional<absl::Duration> ttl = std::nullopt;
+  std::vector<std::string> allowed_cidrs = {};
+};
+
+// The live keys of one creator that hold one role, as a sum: it costs the same however many they are.
+struct ChildGroup {
+  std::string organization;
+  std::string role;
+  int64_t count = 0;
+  int64_t beyond = 0;  // Of those.
+};
 
 // What a mutation must hold still while it decides. The store takes the locks in one order: keys by kid, custom roles
 // by (organization, id), the organization, last the log head.
@@ -29,10 +48,11 @@ struct LockPlan {
   // The organization whose row is read, and locked if `lock_organization`.
   std::string organization;
   bool lock_organization = false;
-  // Reads the live keys created by this kid; "" = none.
-  std::string children_of;
+  ChildrenQuery children;
   // Counts the live keys without expiry that hold role "owner" in `organization`, beside `kids`.
   bool count_other_owners = false;
+  // Counts the live keys of `organization`, up to its quota.
+  bool count_keys = false;
   // An idempotency id (AIP-155): unique per (request_scope, request_id); "" = none.
   std::string request_scope;
   std::string request_id;
@@ -44,13 +64,14 @@ struct LockedState {
   std::map<std::string, keys::KeyRecord> keys;                            // By kid; deleted ones too.
   std::map<std::pair<std::string, std::string>, keys::RoleRecord> roles;  // Custom ones, by (organization, id).
   std::optional<keys::OrganizationRecord> organization;                   // Deleted ones too.
-  std::vector<keys::KeyRecord> children;                                  // Not deleted.
+  std::vector<ChildGroup> children;                                       // By organization and role.
   std::map<std::pair<std::string, std::string>, keys::RoleRecord>
       children_roles;  // Custom roles of `children`; not locked.
   // Not locked: a change of them whose previous_bound is below the bound that is stored by then counts as contention,
   // so that no lease is ever granted for longer than the next setting knows of.
   keys::Settings settings;
   int other_owners = 0;
+  int live_keys = 0;          // At most the organization's key_quota().
   bool owner_ever = false;    // Some key with role "owner" has ever been stored in `system`.
   std::string replayed_name;  // Not "": this request_id was used before, for this resource.
 };
@@ -127,10 +148,10 @@ struct LogPage {
 struct Replica {
   std::string id;    // Random, a new one with every start of the process.
   int64_t beat = 0;  // Rises with every renewal.
-  // The newest revision that its index has applied, and that all its subscribed clients have acknowledged (the same if
-  // it has none). INT64_MAX applied: it has stopped, and answers no more; its row stays for its clients' last leases.
+  // The newest revision that its index has applied, and that its subscribed clients have acknowledged (the same if it
+  // has none). INT64_MAX applied: it has stopped, and answers no more; its row stays for its clients' last leases.
   int64_t applied_revision = 0;
-  int64_t acknowledged_revision = 0;
+  Acknowledgements acknowledged;
   std::string doorbell;  // Where it hears a peer's ring, host:port; "" = nowhere.
   // The feature levels that it reads (server/model/feature_level.h).
   int oldest_level = 0;
@@ -141,7 +162,7 @@ struct Replica {
 struct Heartbeat {
   std::string replica;
   int64_t applied_revision = 0;
-  int64_t acknowledged_revision = 0;
+  Acknowledgements acknowledged;
 };
 
 // Uses of one version of a key within one hour.
@@ -227,16 +248,19 @@ class KeyStore {
   // uses would be counted twice.
   virtual absl::Status AddUses(std::vector<Use> uses, std::vector<UseReport> reports) = 0;
 
-  // nullopt if there is none. Deleted ones too. With last_used_at.
-  virtual absl::StatusOr<std::optional<keys::KeyRecord>> ReadKey(const std::string& kid) = 0;
+  // nullopt if `organization` has none of that kid; one of another organization costs the same as none at all. Deleted
+  // ones too. With last_used_at.
+  virtual absl::StatusOr<std::optional<keys::KeyRecord>> ReadKey(const std::string& organization,
+                                                                 const std::string& kid) = 0;
   virtual absl::StatusOr<std::optional<keys::OrganizationRecord>> ReadOrganization(const std::string& id) = 0;
   // Newest first by (created_at, kid), at most query.limit. With last_used_at.
   virtual absl::StatusOr<std::vector<keys::KeyRecord>> ListKeys(const KeyQuery& query) = 0;
   // By id, those after `after_id` ("" = from the first), at most `limit`.
   virtual absl::StatusOr<std::vector<keys::OrganizationRecord>> ListOrganizations(const std::string& after_id,
                                                                                   bool show_deleted, int limit) = 0;
-  // Custom roles of one organization, by id.
-  virtual absl::StatusOr<std::vector<keys::RoleRecord>> ListRoles(const std::string& organization) = 0;
+  // Custom roles of one organization by id, those after `after_id` ("" = from the first), at most `limit`.
+  virtual absl::StatusOr<std::vector<keys::RoleRecord>> ListRoles(const std::string& organization,
+                                                                  const std::string& after_id, int limit) = 0;
   // The stored secrets of a key with their proofs, oldest first; empty if it has none.
   virtual absl::StatusOr<std::vector<keys::StoredSecret>> ReadSecrets(const std::string& kid) = 0;
 

@@ -20,6 +20,9 @@ struct Principal {
   bool ActsOn(const std::string& other_organization) const {
     return organization == core::kSystemOrganization || organization == other_organization;
   }
+  // On whose behalf its work is done where work is shared out (base::FairQueue): its organization's, so that no one can
+  // hold up another by having many keys; callers in `system` serve many, so each stands for itself.
+  const std::string& share() const { return organization == core::kSystemOrganization ? kid : organization; }
 };
 
 }  // namespace latchkey::keys

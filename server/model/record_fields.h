@@ -15,7 +15,7 @@
 namespace latchkey::keys {
 
 // Whether a body has the field. Times go by their own rule: they are absent if Never().
-enum class Presence { kAlways, kUnlessEmpty, kUnlessLevelOfReleaseZero };
+enum class Presence { kAlways, kUnlessEmpty, kUnlessZero, kUnlessLevelOfReleaseZero };
 
 // How a body of the change log has a field.
 struct InBody {
@@ -32,6 +32,7 @@ bool IsAbsent(const T& field, Presence presence) {
     if (presence == Presence::kUnlessEmpty) return field.empty();
   }
   if constexpr (std::same_as<T, int>) {
+    if (presence == Presence::kUnlessZero) return field == 0;
     if (presence == Presence::kUnlessLevelOfReleaseZero) return field <= kReleaseZeroLevel;
   }
   return false;
@@ -77,6 +78,7 @@ void VisitFields(T& organization, Visitor&& visit) {
   visit("created_at", organization.created_at);
   visit("updated_at", organization.updated_at);
   visit("deleted_at", organization.deleted_at);
+  visit("max_keys", organization.max_keys, InBody{.presence = Presence::kUnlessZero});
 }
 
 template <MaybeConst<RoleRecord> T, typename Visitor>

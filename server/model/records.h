@@ -77,15 +77,21 @@ struct KeyRecord {
   friend bool operator==(const KeyRecord&, const KeyRecord&) = default;
 };
 
+// Enough for any use that is known, and few enough that a page, a count and an index stay small.
+inline constexpr int kDefaultMaxKeys = 100'000;
+
 struct OrganizationRecord {
   std::string id;
   std::string display_name;
   absl::Time created_at;
   absl::Time updated_at;
   absl::Time deleted_at = Never();
+  int max_keys = 0;  // As set; 0 = kDefaultMaxKeys.
   int64_t revision = 0;
 
   bool deleted() const { return deleted_at != Never(); }
+  // How many live keys it may have.
+  int key_quota() const { return max_keys > 0 ? max_keys : kDefaultMaxKeys; }
   friend bool operator==(const OrganizationRecord&, const OrganizationRecord&) = default;
 };
 

@@ -64,7 +64,9 @@ enum Work : size_t { kRevoke, kRevocationWaits, kAdmin, kVerifyWaits, kIssue };
 std::vector<base::Executor::WorkClass> WorkClasses(const RpcServer::Options& options) {
   const size_t admin_queue = kAdminQueuePerWorker * static_cast<size_t>(options.admin_workers);
   std::vector<base::Executor::WorkClass> classes(5);
-  classes[kRevoke] = {.reserved = 2, .limit = options.admin_workers + 1, .queue = admin_queue};
+  classes[kRevoke] = {.reserved = RpcServer::kRevocationWorkers,
+                      .limit = RpcServer::kRevocationWorkers,
+                      .queue = kAdminQueuePerWorker * RpcServer::kRevocationWorkers};
   classes[kRevocationWaits] = {.reserved = 4, .limit = options.waiting_workers, .queue = kWaitingQueue};
   classes[kAdmin] = {.reserved = 1, .limit = options.admin_workers, .queue = admin_queue};
   classes[kVerifyWaits] = {.reserved = 1, .limit = options.waiting_workers, .queue = kWaitingQueue};

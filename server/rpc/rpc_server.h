@@ -27,11 +27,15 @@ namespace latchkey::rpc {
 // one that plaintext may be used on is the caller's to decide.
 class RpcServer {
  public:
+  // DeleteKeys, and UpdateKeys that may take something away, at a time: they wait for one row after another of the
+  // change log, so more would not be faster.
+  static constexpr int kRevocationWorkers = 4;
+
   struct Options {
     std::string listen = "127.0.0.1:50051";  // host:port, port 0 = a free one; or unix:PATH.
     int max_message_bytes = 64 * 1024;       // Of a request.
     int max_metadata_bytes = 8 * 1024;
-    int admin_workers = 8;  // CreateKeys at a time, DeleteKeys, and other calls of KeyAdmin.
+    int admin_workers = 8;  // CreateKeys at a time, and other calls of KeyAdmin that revoke nothing.
     // StreamVerify streams at a time, and Watch streams; of each, one key may hold half.
     size_t streams = 10'000;
     int waiting_workers = 8;  // At least 4. Calls at a time that wait for the log, and DeleteKeys that do.

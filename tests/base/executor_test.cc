@@ -5,9 +5,14 @@
 #include <atomic>
 #include <condition_variable>
 #include <functional>
+#include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
+
+#include "server/base/errors.h"
 
 namespace latchkey::base {
 namespace {
@@ -58,7 +63,18 @@ class Held {
   bool released_ = false;
 };
 
-bool RunOn(WorkQueue& queue, std::function<void()> job) { return queue.TryRun(job); }
+// False: it was refused at once.
+bool RunOn(WorkQueue& queue, std::function<void()> job, const std::string& share = "") {
+  const auto refused = std::make_shared<std::atomic<bool>>(false);
+  queue.Run(share, [refused, job = std::move(job)](const absl::Status& turn) {
+    if (turn.ok()) {
+      job();
+    } else {
+      *refused = true;
+    }
+  });
+  return !*refused;
+}
 
 TEST(Executor, ReservedWorkersAreThereWhateverTheOthersDo) {
   Executor executor({{.reserved = 1, .limit = 4, .queue = 100}, {.reserved = 1, .limit = 100, .queue = 100}}, 2);
@@ -80,24 +96,53 @@ TEST(Executor, ReservedWorkersAreThereWhateverTheOthersDo) {
 TEST(Executor, ClassNeverHasMoreWorkersThanItsLimit) {
   Executor executor({{.reserved = 1, .limit = 2, .queue = 100}}, 6);
   Held held;
-  for (int i = 0; i < 10; ++i) EXPECT_TRUE(RunOn(executor.queue(0), held.Job()));
+  for (int i = 0; i < 10; ++i) EXPECT_TRUE(RunOn(executor.queue(0), held.Job(), i % 2 == 0 ? "a" : "b"));
   held.AwaitRunning(2);
   held.Release();
   held.AwaitDone(10);
   EXPECT_EQ(held.most(), 2);
 }
 
-TEST(Executor, FullQueueRefusesAndLeavesTheJobAlone) {
+TEST(Executor, FullQueueRefuses) {
   Executor executor({{.reserved = 1, .limit = 1, .queue = 1}}, 0);
   Held held;
   EXPECT_TRUE(RunOn(executor.queue(0), held.Job()));
   held.AwaitRunning(1);
   EXPECT_TRUE(RunOn(executor.queue(0), held.Job()));
-  std::function<void()> job = held.Job();
-  EXPECT_FALSE(executor.queue(0).TryRun(job));
-  EXPECT_TRUE(job) << "its caller still has it";
+  absl::Status told;
+  executor.queue(0).Run("", [&told](const absl::Status& turn) { told = turn; });
+  EXPECT_EQ(errors::ReasonOf(told), errors::Reason::kWorkersBusy);
   held.Release();
   held.AwaitDone(2);
+}
+
+TEST(Executor, OneShareNeverHoldsTheLastWorkerNorAllPlaces) {
+  Executor executor({{.reserved = 4, .limit = 4, .queue = 8}}, 0);
+  Held flood;
+  std::atomic<int> pushed_out = 0;
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(RunOn(executor.queue(0), flood.Job(), "flood"));
+  flood.AwaitRunning(3);
+  for (int i = 0; i < 8; ++i) {
+    executor.queue(0).Run("flood", [&, job = flood.Job()](const absl::Status& turn) {
+      if (turn.ok()) {
+        job();
+      } else {
+        ++pushed_out;
+      }
+    });
+  }
+  EXPECT_EQ(pushed_out, 0);
+  // The queue is full; another's job takes the place of one of those and begins at once.
+  Held other;
+  EXPECT_TRUE(RunOn(executor.queue(0), other.Job(), "other"));
+  other.AwaitRunning(1);
+  EXPECT_EQ(pushed_out, 1);
+  EXPECT_EQ(flood.most(), 3);
+  other.Release();
+  other.AwaitDone(1);
+  EXPECT_EQ(flood.most(), 3) << "the worker that came free went to the flood";
+  flood.Release();
+  flood.AwaitDone(10);
 }
 
 TEST(Executor, MostUrgentClassGoesFirst) {

@@ -27,8 +27,8 @@ class KeyIds final : public storage::SnapshotSink {
   void Begin(const keys::LogPosition&, int64_t) override { kids.clear(); }
   void Add(const keys::OrganizationRecord&) override {}
   void Add(const keys::RoleRecord&) override {}
-  void Add(const storage::SnapshotKey& key) override { kids.emplace_back(key.kid); }
-  std::vector<std::string> kids;
+  void Add(const storage::SnapshotKey& key) override { kids.emplace_back(key.organization, key.kid); }
+  std::vector<std::pair<std::string, std::string>> kids;  // With their organizations.
 };
 
 std::optional<std::vector<keys::KeyRecord>> KeysIn(const std::string& database) {
@@ -38,8 +38,8 @@ std::optional<std::vector<keys::KeyRecord>> KeysIn(const std::string& database) 
   EXPECT_TRUE(head.ok()) << head.status();
   if (!head.ok()) return std::nullopt;
   std::vector<keys::KeyRecord> records;
-  for (const std::string& kid : ids.kids) {
-    absl::StatusOr<std::optional<keys::KeyRecord>> key = store->ReadKey(kid);
+  for (const auto& [organization, kid] : ids.kids) {
+    absl::StatusOr<std::optional<keys::KeyRecord>> key = store->ReadKey(organization, kid);
     EXPECT_TRUE(key.ok() && key->has_value()) << kid;
     if (!key.ok() || !key->has_value()) return std::nullopt;
     // Usage is no part of the log.

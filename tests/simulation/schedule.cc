@@ -184,11 +184,11 @@ void Schedule::Revoke(SimulatedKey& key, int kind) {
 }
 
 void Schedule::AwaitAll(SimulatedKey& key) {
-  world_.In(0, [this, &key, revision = key.revoked_by] {
+  world_.In(0, [this, change = keys::RevokingChange{key.revoked_by, key.organization}, &key] {
     Server& server = *servers_[world_.Pick(static_cast<int>(servers_.size()))];
     const double began = world_.now();
     if (world_.now() > kEnd - 10) return;  // It would not be over by the end.
-    if (!server.AwaitAll(revision).ok() || world_.ending() || !replicas_are_right_) return;
+    if (!server.AwaitAll(change).ok() || world_.ending() || !replicas_are_right_) return;
     key.certain_at = world_.now();
     if (world_.now() - began < kBound) ++judge_.outcome.certainties;
   });

@@ -123,9 +123,9 @@ absl::Status Server::JudgeCaller(const SimulatedKey& caller) {
   return (*verdict)->decision == core::Decision::kAllowed ? absl::OkStatus() : absl::UnauthenticatedError("refused");
 }
 
-absl::Status Server::AwaitAll(int64_t revision) {
+absl::Status Server::AwaitAll(const keys::RevokingChange& change) {
   const base::BootTime now = clock_.BootNow();
-  return waiter_.Await(revision, keys::RevocationWait::kAll, now, now + absl::Seconds(60));
+  return waiter_.Await(change, keys::RevocationWait::kAll, now, now + absl::Seconds(60));
 }
 
 }  // namespace latchkey::simulation

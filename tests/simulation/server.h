@@ -41,7 +41,7 @@ class Server {
   // From `from` to `until` no string can be proven here: callers can't be judged.
   void ProveNothing(double from, double until);
   // As DeleteKey{wait: ALL}: blocks.
-  absl::Status AwaitAll(int64_t revision);
+  absl::Status AwaitAll(const keys::RevokingChange& change);
 
   keys::WatchSession::Dependencies watch() { return {hub_, index_, follower_, clock_}; }
   const DriftingClock& clock() const { return clock_; }

@@ -116,7 +116,7 @@ TEST_P(KeyStoreContract, NoUpdateOfALockedRoleIsLost) {
                   IsOk());
     }
   });
-  EXPECT_EQ(store_->ListRoles("acme").value().at(0).description, absl::StrCat(kWriters * kEach));
+  EXPECT_EQ(store_->ListRoles("acme", "", 1000).value().at(0).description, absl::StrCat(kWriters * kEach));
 }
 
 TEST_P(KeyStoreContract, PlansInOppositeOrderDoNotDeadlock) {

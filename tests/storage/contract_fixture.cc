@@ -128,7 +128,7 @@ storage::LockedState KeyStoreContract::Look(const storage::LockPlan& plan) {
 }
 
 keys::KeyRecord KeyStoreContract::Stored(const std::string& kid) {
-  const absl::StatusOr<std::optional<keys::KeyRecord>> key = store_->ReadKey(kid);
+  const absl::StatusOr<std::optional<keys::KeyRecord>> key = store_->ReadKey("acme", kid);
   EXPECT_THAT(key, IsOk());
   if (!key.ok() || !key->has_value()) {
     ADD_FAILURE() << "no key " << kid;

@@ -73,10 +73,65 @@ TEST_P(KeyStoreContract, ShowsTheLiveChildrenOfACreatorWithTheirCustomRoles) {
   orphan.creator_kid = "";
   Put({ChangeOf(Role("acme", "reader")), ChangeOf(child), ChangeOf(dead), ChangeOf(orphan),
        ChangeOf(MakeKey("strangers", "acme", 0))});
-  const storage::LockedState seen = Look({.children_of = "mother"});
-  EXPECT_THAT(seen.children, ElementsAre(Stored("child")));
+  const storage::LockedState seen = Look({.children = {.creator_kid = "mother"}});
+  ASSERT_THAT(seen.children, SizeIs(1));
+  EXPECT_EQ(seen.children[0].organization, "acme");
+  EXPECT_EQ(seen.children[0].role, "reader");
+  EXPECT_EQ(seen.children[0].count, 1);
+  EXPECT_EQ(seen.children[0].beyond, 0);
   EXPECT_THAT(seen.children_roles, ElementsAre(Key(Pair("acme", "reader"))));
   EXPECT_THAT(Look({}).children, IsEmpty());
+}
+
+TEST_P(KeyStoreContract, ChildrenThatLiveLongerOrAreUsedFromElsewhereAreBeyondTheirCreator) {
+  const absl::Time now = Look({}).now;
+  const auto child = [](const std::string& kid, const std::string& role, absl::Time end,
+                        std::vector<std::string> cidrs = {}) {
+    keys::KeyRecord key = MakeKey(kid, "acme", 0);
+    key.creator_kid = "mother";
+    key.role = role;
+    key.expires_at = end;
+    key.allowed_cidrs = std::move(cidrs);
+    return ChangeOf(key);
+  };
+  const absl::Time hour = now + absl::Hours(1);
+  Put({child("c1", "viewer", keys::Never()), child("c2", "viewer", hour), child("c3", "viewer", now - absl::Hours(1)),
+       child("c4", "editor", hour, {"10.1.0.0/16", "192.168.0.0/24"}), child("c5", "editor", hour, {"10.1.2.3/32"}),
+       child("c6", "editor", hour, {"2001:db8::/32"})});
+  using Sums = std::vector<std::pair<int64_t, int64_t>>;  // Of editors, of viewers.
+  const auto sums = [&](storage::ChildrenQuery query) {
+    query.creator_kid = "mother";
+    Sums sums;
+    for (const storage::ChildGroup& group : Look({.children = query}).children) {
+      EXPECT_EQ(group.role, sums.empty() ? "editor" : "viewer");
+      sums.emplace_back(group.count, group.beyond);
+    }
+    return sums;
+  };
+  EXPECT_EQ(sums({}), (Sums{{3, 0}, {3, 0}}));
+  EXPECT_EQ(sums({.end = hour}), (Sums{{3, 0}, {3, 1}}));
+  EXPECT_EQ(sums({.end = now + absl::Minutes(1)}), (Sums{{3, 3}, {3, 2}}));
+  // One that is over stays within any end.
+  EXPECT_EQ(sums({.end = now - absl::Hours(2)}), (Sums{{3, 3}, {3, 2}}));
+  EXPECT_EQ(sums({.ttl = absl::Hours(2)}), (Sums{{3, 0}, {3, 1}}));
+  EXPECT_EQ(sums({.ttl = absl::Minutes(1)}), (Sums{{3, 3}, {3, 2}}));
+  EXPECT_EQ(sums({.allowed_cidrs = {"10.0.0.0/8"}}), (Sums{{3, 2}, {3, 3}}));
+  EXPECT_EQ(sums({.allowed_cidrs = {"10.0.0.0/8", "192.168.0.0/16", "2001:db8::/29"}}), (Sums{{3, 0}, {3, 3}}));
+  EXPECT_EQ(sums({.allowed_cidrs = {"::/0", "0.0.0.0/0"}}), (Sums{{3, 0}, {3, 3}}));
+}
+
+TEST_P(KeyStoreContract, CountsTheLiveKeysOfAnOrganizationUpToItsQuota) {
+  keys::KeyRecord dead = MakeKey("dead", "acme", 0);
+  dead.deleted_at = At(3);
+  Put({ChangeOf(MakeKey("k1", "acme", 0)), ChangeOf(MakeKey("k2", "acme", 0)), ChangeOf(dead),
+       ChangeOf(MakeKey("elsewhere", "system", 0))});
+  EXPECT_EQ(Look({.organization = "acme", .count_keys = true}).live_keys, 2);
+  EXPECT_EQ(Look({.organization = "acme"}).live_keys, 0);
+  EXPECT_EQ(Look({.organization = "absent", .count_keys = true}).live_keys, 0);
+  keys::OrganizationRecord acme = *Look({.organization = "acme"}).organization;
+  acme.max_keys = 1;
+  Put({ChangeOf(acme)});
+  EXPECT_EQ(Look({.organization = "acme", .count_keys = true}).live_keys, 1);
 }
 
 TEST_P(KeyStoreContract, CountsTheOtherLiveOwnersWithoutExpiry) {

@@ -102,7 +102,7 @@ TEST_P(KeyStoreContract, ASnapshotShowsEverythingAtItsRevision) {
   EXPECT_EQ(snapshot.position.rev, Log().back().rev);
   EXPECT_EQ(snapshot.position.chain, Log().back().chain);
   EXPECT_THAT(snapshot.keys, ::testing::UnorderedElementsAre(ShownOf(Key("k1")), ShownOf(dead)));
-  EXPECT_THAT(snapshot.roles, ElementsAre(store_->ListRoles("acme").value().at(0)));
+  EXPECT_THAT(snapshot.roles, ElementsAre(store_->ListRoles("acme", "", 1000).value().at(0)));
   EXPECT_THAT(snapshot.organizations, ::testing::UnorderedElementsAre(*store_->ReadOrganization("acme").value(),
                                                                       *store_->ReadOrganization("gone").value(),
                                                                       *store_->ReadOrganization("system").value()));

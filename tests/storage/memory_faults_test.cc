@@ -25,7 +25,7 @@ TEST_F(MemoryKeyStoreFaults, EveryCallIsUnavailableWhileItIsAway) {
   EXPECT_THAT(store_.LoadSnapshot(snapshot), HasReason("DATABASE_UNAVAILABLE"));
   EXPECT_EQ(snapshot.begun, 0);
   EXPECT_THAT(store_.ReadLog(0, 2), HasReason("DATABASE_UNAVAILABLE"));
-  EXPECT_THAT(store_.ReadKey("k"), HasReason("DATABASE_UNAVAILABLE"));
+  EXPECT_THAT(store_.ReadKey("acme", "k"), HasReason("DATABASE_UNAVAILABLE"));
   EXPECT_THAT(store_.ReadSecrets("k"), HasReason("DATABASE_UNAVAILABLE"));
   EXPECT_THAT(store_.SettleKeyRingChecks({}), HasReason("DATABASE_UNAVAILABLE"));
   EXPECT_THAT(store_.ReadChain(0), HasReason("DATABASE_UNAVAILABLE"));
@@ -63,10 +63,10 @@ TEST_F(MemoryKeyStoreFaults, DroppedRowsTakeTheirEffectsAlong) {
   store_.DropNewestRows(3);
 
   EXPECT_EQ(Log().back().chain, before.back().chain);
-  EXPECT_EQ(store_.ReadKey("k1").value()->display_name, Key("k1").display_name);
+  EXPECT_EQ(store_.ReadKey("acme", "k1").value()->display_name, Key("k1").display_name);
   EXPECT_EQ(store_.ReadSecrets("k1").value().size(), 1u);
-  EXPECT_FALSE(store_.ReadKey("o").value().has_value());
-  EXPECT_TRUE(store_.ListRoles("acme").value().empty());
+  EXPECT_FALSE(store_.ReadKey("acme", "o").value().has_value());
+  EXPECT_TRUE(store_.ListRoles("acme", "", 1000).value().empty());
   Put(ChangeOf(Key("k2")));
   EXPECT_EQ(Flaw(Log()), "");
 }

@@ -23,10 +23,10 @@ std::vector<std::string> IdsOf(const std::vector<keys::OrganizationRecord>& orga
 }
 
 TEST_P(KeyStoreContract, WhatIsNotThereIsNotAnError) {
-  EXPECT_EQ(store_->ReadKey("absent").value(), std::nullopt);
+  EXPECT_EQ(store_->ReadKey("acme", "absent").value(), std::nullopt);
   EXPECT_EQ(store_->ReadOrganization("absent").value(), std::nullopt);
   EXPECT_THAT(store_->ListKeys({.organization = "absent"}).value(), IsEmpty());
-  EXPECT_THAT(store_->ListRoles("absent").value(), IsEmpty());
+  EXPECT_THAT(store_->ListRoles("absent", "", 1000).value(), IsEmpty());
   EXPECT_THAT(store_->ReadSecrets("absent").value(), IsEmpty());
 }
 
@@ -39,14 +39,22 @@ TEST_P(KeyStoreContract, EveryFieldIsReadBack) {
   key.revision = Put({ChangeOf(key)}).at(0).rev;
   organization.revision = Put({ChangeOf(organization)}).at(0).rev;
   role.revision = Put({ChangeOf(role)}).at(0).rev;
-  EXPECT_EQ(store_->ReadKey("k").value(), key);
+  EXPECT_EQ(store_->ReadKey("acme", "k").value(), key);
   EXPECT_EQ(store_->ReadOrganization(organization.id).value(), organization);
-  EXPECT_THAT(store_->ListRoles("acme").value(), ElementsAre(role));
+  EXPECT_THAT(store_->ListRoles("acme", "", 1000).value(), ElementsAre(role));
 
   // And over what was there.
   keys::KeyRecord changed = Key("k");
   changed.revision = Put({ChangeOf(changed)}).at(0).rev;
-  EXPECT_EQ(store_->ReadKey("k").value(), changed);
+  EXPECT_EQ(store_->ReadKey("acme", "k").value(), changed);
+}
+
+TEST_P(KeyStoreContract, AKeyIsReadInItsOwnOrganizationOnly) {
+  keys::OrganizationRecord other = Organization("other");
+  Put({ChangeOf(other), ChangeOf(Key("k"))});
+  EXPECT_TRUE(store_->ReadKey("acme", "k").value().has_value());
+  EXPECT_EQ(store_->ReadKey("other", "k").value(), std::nullopt);
+  EXPECT_EQ(store_->ReadKey("", "k").value(), std::nullopt);
 }
 
 TEST_P(KeyStoreContract, DeletedKeysAndOrganizationsAreReadByName) {
@@ -55,7 +63,7 @@ TEST_P(KeyStoreContract, DeletedKeysAndOrganizationsAreReadByName) {
   keys::OrganizationRecord gone = Organization("gone");
   gone.deleted_at = At(1);
   Put({ChangeOf(gone), ChangeOf(dead)});
-  EXPECT_TRUE(store_->ReadKey("dead").value()->deleted());
+  EXPECT_TRUE(store_->ReadKey("acme", "dead").value()->deleted());
   EXPECT_TRUE(store_->ReadOrganization("gone").value()->deleted());
 }
 
@@ -106,10 +114,14 @@ TEST_P(KeyStoreContract, OrganizationsAreListedById) {
 
 TEST_P(KeyStoreContract, RolesAreListedByIdWithinTheirOrganization) {
   Put({ChangeOf(Role("acme", "b")), ChangeOf(Role("acme", "a")), ChangeOf(Role("system", "c"))});
-  const std::vector<keys::RoleRecord> roles = store_->ListRoles("acme").value();
+  const std::vector<keys::RoleRecord> roles = store_->ListRoles("acme", "", 1000).value();
   ASSERT_EQ(roles.size(), 2u);
   EXPECT_EQ(roles[0].id, "a");
   EXPECT_EQ(roles[1].id, "b");
+  EXPECT_THAT(store_->ListRoles("acme", "", 1).value(), ElementsAre(roles[0]));
+  EXPECT_THAT(store_->ListRoles("acme", "a", 1).value(), ElementsAre(roles[1]));
+  EXPECT_THAT(store_->ListRoles("acme", "aa", 9).value(), ElementsAre(roles[1]));
+  EXPECT_THAT(store_->ListRoles("acme", "b", 9).value(), IsEmpty());
 }
 
 TEST_P(KeyStoreContract, TheFirstKeyRingCheckOfAnIdStays) {

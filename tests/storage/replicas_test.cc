@@ -23,7 +23,7 @@ TEST_P(KeyStoreContract, AReplicaThatEnteredHasAppliedNothingYet) {
   EXPECT_EQ(replicas[0].id, "r1");
   EXPECT_EQ(replicas[0].doorbell, "10.0.0.1:7411");
   EXPECT_EQ(replicas[0].applied_revision, 0);
-  EXPECT_EQ(replicas[0].acknowledged_revision, 0);
+  EXPECT_EQ(replicas[0].acknowledged, storage::Acknowledgements());
   EXPECT_EQ(replicas[0].oldest_level, keys::kOldestLevel);
   EXPECT_EQ(replicas[0].newest_level, keys::kNewestLevel);
 }
@@ -47,20 +47,33 @@ TEST_P(KeyStoreContract, EveryRenewalIsABeatWithWhatTheReplicaHasSeen) {
   ASSERT_THAT(store_->EnterReplica("r1", "host:1"), IsOk());
   ASSERT_THAT(store_->EnterReplica("r2", ""), IsOk());
   const int64_t beat = store_->ReadReplicas().value().at(0).beat;
-  ASSERT_THAT(store_->RenewLease({"r1", 7, 5}, 0, 2), IsOk());
-  ASSERT_THAT(store_->RenewLease({"r1", 9, 8}, 0, 2), IsOk());
+  ASSERT_THAT(store_->RenewLease({"r1", 7, {.others = 5}}, 0, 2), IsOk());
+  ASSERT_THAT(store_->RenewLease({"r1", 9, {.others = 8}}, 0, 2), IsOk());
   const std::vector<storage::Replica> replicas = store_->ReadReplicas().value();
   ASSERT_THAT(replicas, SizeIs(2));
   EXPECT_EQ(replicas[0].beat, beat + 2);
   EXPECT_EQ(replicas[0].applied_revision, 9);
-  EXPECT_EQ(replicas[0].acknowledged_revision, 8);
+  EXPECT_EQ(replicas[0].acknowledged, storage::Acknowledgements{.others = 8});
   EXPECT_EQ(replicas[0].doorbell, "host:1");
   EXPECT_EQ(replicas[1].applied_revision, 0) << "another replica's row was written";
 }
 
+TEST_P(KeyStoreContract, ARenewalSaysWhichOrganizationsClientsAreBehind) {
+  const storage::Acknowledgements some{.others = 9, .behind = {{"acme", 5}, {"beta", 7}}};
+  for (const char* id : {"r1", "r2"}) ASSERT_THAT(store_->EnterReplica(id, ""), IsOk());
+  ASSERT_THAT(store_->RenewLease({"r1", 9, some}, 0, 2), IsOk());
+  ASSERT_THAT(store_->RenewLease({"r2", 8, {.others = 8}}, 0, 2), IsOk());
+  std::vector<storage::Replica> replicas = store_->ReadReplicas().value();
+  ASSERT_THAT(replicas, SizeIs(2));
+  EXPECT_EQ(replicas[0].acknowledged, some);
+  EXPECT_EQ(replicas[1].acknowledged, storage::Acknowledgements{.others = 8});
+  ASSERT_THAT(store_->RenewLease({"r1", 9, {.others = 9}}, 0, 2), IsOk());
+  EXPECT_EQ(store_->ReadReplicas().value().at(0).acknowledged, storage::Acknowledgements{.others = 9});
+}
+
 TEST_P(KeyStoreContract, EnteringAgainKeepsTheBeatAndTakesTheNewDoorbell) {
   ASSERT_THAT(store_->EnterReplica("r1", "old:1"), IsOk());
-  ASSERT_THAT(store_->RenewLease({"r1", 3, 2}, 0, 2), IsOk());
+  ASSERT_THAT(store_->RenewLease({"r1", 3, {.others = 2}}, 0, 2), IsOk());
   const storage::Replica before = store_->ReadReplicas().value().at(0);
   ASSERT_THAT(store_->EnterReplica("r1", "new:1"), IsOk());
   const std::vector<storage::Replica> after = store_->ReadReplicas().value();
@@ -71,7 +84,7 @@ TEST_P(KeyStoreContract, EnteringAgainKeepsTheBeatAndTakesTheNewDoorbell) {
 }
 
 TEST_P(KeyStoreContract, ARenewalWithoutARowIsForgottenAndMakesNone) {
-  EXPECT_THAT(store_->RenewLease({"stranger", 1, 1}, 0, 2), HasReason("REPLICA_FORGOTTEN"));
+  EXPECT_THAT(store_->RenewLease({"stranger", 1, {.others = 1}}, 0, 2), HasReason("REPLICA_FORGOTTEN"));
   EXPECT_THAT(store_->ReadReplicas().value(), IsEmpty());
 }
 
@@ -81,13 +94,13 @@ TEST_P(KeyStoreContract, AReplicaThatLeftIsGoneAndMayLeaveTwice) {
   EXPECT_THAT(store_->LeaveReplica("r1"), IsOk());
   EXPECT_THAT(store_->LeaveReplica("r1"), IsOk());
   EXPECT_THAT(IdsOf(store_->ReadReplicas().value()), ::testing::ElementsAre("r2"));
-  EXPECT_THAT(store_->RenewLease({"r1", 0, 0}, 0, 2), HasReason("REPLICA_FORGOTTEN"));
+  EXPECT_THAT(store_->RenewLease({"r1", 0, {.others = 0}}, 0, 2), HasReason("REPLICA_FORGOTTEN"));
 }
 
 TEST_P(KeyStoreContract, AReplicaIsForgottenOnlyByTheBeatThatItStillHas) {
   ASSERT_THAT(store_->EnterReplica("r1", ""), IsOk());
   const int64_t seen = store_->ReadReplicas().value().at(0).beat;
-  ASSERT_THAT(store_->RenewLease({"r1", 0, 0}, 0, 2), IsOk());
+  ASSERT_THAT(store_->RenewLease({"r1", 0, {.others = 0}}, 0, 2), IsOk());
   EXPECT_EQ(store_->ForgetReplica("r1", seen).value(), false);
   EXPECT_THAT(store_->ReadReplicas().value(), SizeIs(1));
   EXPECT_EQ(store_->ForgetReplica("r1", seen + 1).value(), true);
@@ -100,7 +113,7 @@ TEST_P(KeyStoreContract, EnteringForgetsReplicasOfAnHourAgo) {
   GetParam().age(*store_, absl::Minutes(59));
   ASSERT_THAT(store_->EnterReplica("new", ""), IsOk());
   EXPECT_THAT(store_->ReadReplicas().value(), SizeIs(4)) << "an hour is not over";
-  ASSERT_THAT(store_->RenewLease({"alive", 1, 1}, 0, 2), IsOk());
+  ASSERT_THAT(store_->RenewLease({"alive", 1, {.others = 1}}, 0, 2), IsOk());
   GetParam().age(*store_, absl::Minutes(2));
   ASSERT_THAT(store_->EnterReplica("self", ""), IsOk());
   EXPECT_THAT(IdsOf(store_->ReadReplicas().value()), ::testing::ElementsAre("alive", "new", "self"));

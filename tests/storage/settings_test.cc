@@ -118,7 +118,7 @@ TEST_P(KeyStoreContract, AChangeThatNeedsAHigherLevelIsNotWritten) {
       store_->Commit(PlanFor({narrowed}), Always({ChangeOf(anywhere), narrowed}));
   EXPECT_THAT(refused, latchkey::testing::IsError(absl::StatusCode::kFailedPrecondition, "UPGRADE_UNFINISHED"));
   EXPECT_THAT(Log(), SizeIs(rows));
-  EXPECT_EQ(store_->ReadKey("narrowed").value(), std::nullopt);
+  EXPECT_EQ(store_->ReadKey("acme", "narrowed").value(), std::nullopt);
   GetParam().set_level(*store_, 2);
   Put({narrowed});
 }

@@ -110,6 +110,20 @@ TEST_P(Usage, CountsAddUpPerKeyVersionHourAndDecision) {
   EXPECT_EQ(Count(use), 9);
 }
 
+TEST_P(Usage, ACounterAtItsMaximumStaysThereAndHoldsUpNoOther) {
+  const storage::Use full = UseOf("k1", 1, kAllowed, std::numeric_limits<int64_t>::max() - 1, At(0));
+  const storage::Use more = UseOf("k1", 1, kAllowed, 2, At(0));
+  const storage::Use other = UseOf("k2", 1, kAllowed, 3, At(0));
+  ASSERT_THAT(store_->AddUses({full}, {}), IsOk());
+  for (int i = 0; i < 2; ++i) ASSERT_THAT(store_->AddUses({more, other}, {}), IsOk());
+  EXPECT_EQ(Count(more), std::numeric_limits<int64_t>::max());
+  EXPECT_EQ(Count(other), 6);
+  // Also within one batch.
+  const storage::Use denied = UseOf("k1", 1, kDenied, std::numeric_limits<int64_t>::max(), At(0));
+  ASSERT_THAT(store_->AddUses({denied}, {{"a", "id", {denied}}}), IsOk());
+  EXPECT_EQ(Count(denied), std::numeric_limits<int64_t>::max());
+}
+
 TEST_P(Usage, UsesOfKeysThatDoNotExistAreDroppedAlone) {
   const storage::Use use = UseOf("k1", 1, kAllowed, 1, At(5));
   const storage::Use absent = UseOf("absent", 1, kAllowed, 1, At(5));

@@ -43,8 +43,9 @@ class ForwardingStore : public storage::KeyStore {
   absl::Status AddUses(std::vector<storage::Use> uses, std::vector<storage::UseReport> reports) override {
     return behind_.AddUses(std::move(uses), std::move(reports));
   }
-  absl::StatusOr<std::optional<keys::KeyRecord>> ReadKey(const std::string& kid) override {
-    return behind_.ReadKey(kid);
+  absl::StatusOr<std::optional<keys::KeyRecord>> ReadKey(const std::string& organization,
+                                                         const std::string& kid) override {
+    return behind_.ReadKey(organization, kid);
   }
   absl::StatusOr<std::optional<keys::OrganizationRecord>> ReadOrganization(const std::string& id) override {
     return behind_.ReadOrganization(id);
@@ -56,8 +57,9 @@ class ForwardingStore : public storage::KeyStore {
                                                                           bool show_deleted, int limit) override {
     return behind_.ListOrganizations(after_id, show_deleted, limit);
   }
-  absl::StatusOr<std::vector<keys::RoleRecord>> ListRoles(const std::string& organization) override {
-    return behind_.ListRoles(organization);
+  absl::StatusOr<std::vector<keys::RoleRecord>> ListRoles(const std::string& organization, const std::string& after_id,
+                                                          int limit) override {
+    return behind_.ListRoles(organization, after_id, limit);
   }
   absl::StatusOr<std::vector<keys::StoredSecret>> ReadSecrets(const std::string& kid) override {
     return behind_.ReadSecrets(kid);

@@ -155,7 +155,7 @@ class MemoryService {
   keys::SecretChecker checker{store, index, ring, hashes, clock, {.shared = proofs_ == Proofs::kShared}};
   keys::UsageCounter uses{store, {}};
   keys::KeyVerifier verifier{index, ring, checker, clock, &uses};
-  keys::KeyRegistry registry{store, index, follower, minter, clock, {}};
+  keys::KeyRegistry registry{store, store, index, follower, minter, clock, {}};
   keys::Organizations organizations{store, follower, "test"};
   keys::Roles roles{store};
   keys::Principal system_owner;

@@ -71,13 +71,12 @@ absl::Status RequireGrantWithin(const Grant& grant, const std::vector<Authority>
   return absl::OkStatus();
 }
 
-absl::Status RequireDescendantsAtMost(const storage::LockedState& state, const Authority& lowered) {
-  int above = 0;
-  for (const KeyRecord& child : state.children) {
-    const std::vector<std::string>* permissions = PermissionsIn(state.children_roles, child.organization, child.role);
-    const bool within = (permissions == nullptr || core::AtMost(*permissions, lowered.permissions)) &&
-                        (child.expires_at <= lowered.expires_at || child.expires_at <= state.now);
-    if (!within) ++above;
+absl::Status RequireDescendantsAtMost(const storage::LockedState& state, const std::vector<std::string>& lowered) {
+  int64_t above = 0;
+  for (const storage::ChildGroup& group : state.children) {
+    const std::vector<std::string>* permissions = PermissionsIn(state.children_roles, group.organization, group.role);
+    const bool within = permissions == nullptr || core::AtMost(*permissions, lowered);
+    above += within ? group.beyond : group.count;
   }
   return above == 0 ? absl::OkStatus() : errors::DescendantsExceed(above);
 }

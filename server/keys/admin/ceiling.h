@@ -53,8 +53,9 @@ absl::Status RequireRoleAtMost(const std::string& role, const std::vector<std::s
 // from which each may call (CIDRS_EXCEED_CREATOR otherwise).
 absl::Status RequireGrantWithin(const Grant& grant, const std::vector<Authority>& ceilings);
 
-// The standing invariant role(key) ≤ role(live creator), seen from the creator: DESCENDANTS_EXCEED_CREATOR with the
-// count if lowering a key to `lowered` would leave keys that it created above it.
-absl::Status RequireDescendantsAtMost(const storage::LockedState& state, const Authority& lowered);
+// The standing invariant key ≤ live creator, in every dimension, seen from the creator: DESCENDANTS_EXCEED_CREATOR with
+// the count if lowering a key to the permissions `lowered`, and to the end and the addresses that the state's children
+// were asked for with, would leave keys that it created above it.
+absl::Status RequireDescendantsAtMost(const storage::LockedState& state, const std::vector<std::string>& lowered);
 
 }  // namespace latchkey::keys

@@ -41,6 +41,9 @@ struct KeyEdit {
   std::optional<std::map<std::string, std::string>> labels;
   std::optional<std::vector<std::string>> allowed_cidrs;  // core::NormalisedCidrs.
   std::optional<Expiration> expiration;
+
+  // Whether it may take something away from the key: then it is a revocation, for whoever waits for its turn.
+  bool may_lower() const { return role.has_value() || allowed_cidrs.has_value() || expiration.has_value(); }
 };
 
 struct KeyRemoval {

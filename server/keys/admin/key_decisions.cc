@@ -124,6 +124,9 @@ absl::StatusOr<KeyDecision> DecideCreate(const LockedState& state, const Princip
     return errors::OrganizationNotFound(core::OrganizationNameOf(wanted.organization));
   }
   if (!state.replayed_name.empty()) return errors::RequestReplayed(state.replayed_name);
+  if (const int quota = state.organization->key_quota(); state.live_keys >= quota) {
+    return errors::QuotaExceeded(core::OrganizationNameOf(wanted.organization), "max_keys", quota);
+  }
   const std::vector<std::string>* const permissions = FindPermissions(state, wanted.organization, wanted.role);
   if (permissions == nullptr) return errors::RoleUnknown("key.role", wanted.role, wanted.organization);
   const std::vector<Authority> ceilings = GrantCeilings(state, caller, *holder, caller.kid);
@@ -173,8 +176,9 @@ absl::StatusOr<KeyDecision> DecideUpdate(const LockedState& state, const Princip
   }
   const Grant grant = GrantOf(*target, held, *key, holds);
   if (absl::Status within = RequireGrantWithin(grant, ceilings); !within.ok()) return within;
-  if (key->role != target->role || key->expires_at < target->expires_at) {
-    if (absl::Status kept = RequireDescendantsAtMost(state, holds); !kept.ok()) return kept;
+  if (key->role != target->role || key->expires_at < target->expires_at ||
+      !core::CidrsAtMost(target->allowed_cidrs, key->allowed_cidrs)) {
+    if (absl::Status kept = RequireDescendantsAtMost(state, holds.permissions); !kept.ok()) return kept;
   }
   key->updated_at = state.now;
   return WriteUnlessLastOwner(state, *target, *std::move(key), organization_locked, audit);

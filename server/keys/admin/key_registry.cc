@@ -16,11 +16,28 @@ constexpr char kCreateMethod[] = "latchkey.v1.KeyAdmin/CreateKey";
 constexpr char kUpdateMethod[] = "latchkey.v1.KeyAdmin/UpdateKey";
 constexpr char kDeleteMethod[] = "latchkey.v1.KeyAdmin/DeleteKey";
 
+// What `edit` would leave beyond the key it changes.
+storage::ChildrenQuery ChildrenBeyond(const KeyEdit& edit) {
+  storage::ChildrenQuery children{.creator_kid = edit.kid};
+  if (edit.expiration) {
+    children.end = edit.expiration->at.value_or(Never());
+    children.ttl = edit.expiration->ttl;
+  }
+  if (edit.allowed_cidrs) children.allowed_cidrs = *edit.allowed_cidrs;
+  return children;
+}
+
 }  // namespace
 
-KeyRegistry::KeyRegistry(storage::KeyStore& store, KeyIndex& index, LogFollower& follower, const KeyMinter& minter,
-                         const base::Clock& clock, Options options)
-    : store_(store), index_(index), follower_(follower), minter_(minter), clock_(clock), options_(std::move(options)) {}
+KeyRegistry::KeyRegistry(storage::KeyStore& store, storage::KeyStore& revocations, KeyIndex& index,
+                         LogFollower& follower, const KeyMinter& minter, const base::Clock& clock, Options options)
+    : store_(store),
+      revocations_(revocations),
+      index_(index),
+      follower_(follower),
+      minter_(minter),
+      clock_(clock),
+      options_(std::move(options)) {}
 
 absl::Time KeyRegistry::DatabaseNow() const { return index_.Read().DatabaseTimeAt(clock_.BootNow()); }
 
@@ -29,7 +46,7 @@ KeyRegistry::State KeyRegistry::StateOf(const KeyRecord& key, absl::Time now) {
   return key.expires_at <= now ? State::kExpired : State::kActive;
 }
 
-absl::StatusOr<WithRevision<KeyRecord>> KeyRegistry::Commit(LockPlan plan, DecideKey decide,
+absl::StatusOr<WithRevision<KeyRecord>> KeyRegistry::Commit(storage::KeyStore& store, LockPlan plan, DecideKey decide,
                                                             const std::vector<KeyProof>& proofs) {
   KeyDecision decision;
   const auto decide_mutation = [&](const LockedState& state) -> absl::StatusOr<storage::Mutation> {
@@ -38,16 +55,16 @@ absl::StatusOr<WithRevision<KeyRecord>> KeyRegistry::Commit(LockPlan plan, Decid
     decision = *std::move(decided);
     return decision.mutation;
   };
-  absl::StatusOr<storage::Committed> committed = store_.Commit(plan, decide_mutation);
+  absl::StatusOr<storage::Committed> committed = store.Commit(plan, decide_mutation);
   if (committed.ok() && decision.outcome == KeyDecision::Outcome::kStartOver) {
     plan.lock_organization = true;
-    committed = store_.Commit(plan, decide_mutation);
+    committed = store.Commit(plan, decide_mutation);
   }
   if (!committed.ok()) return committed.status();
   WithRevision<KeyRecord> result{std::move(decision.key), {}};
   if (committed->rows.empty()) {
     // Nothing was to be changed: the state is as old as its revision.
-    const absl::StatusOr<std::optional<std::string>> chain = store_.ReadChain(result.record.revision);
+    const absl::StatusOr<std::optional<std::string>> chain = store.ReadChain(result.record.revision);
     if (!chain.ok()) return chain.status();
     if (*chain) result.revision = core::RevisionToken::Of(result.record.revision, **chain);
     return result;
@@ -69,7 +86,7 @@ absl::StatusOr<IssuedKey> KeyRegistry::Create(const Principal& caller, const New
     return errors::OrganizationNotFound(core::OrganizationNameOf(wanted.organization));
   }
   // Hashed before the transaction: no lock is ever held over an Argon2.
-  absl::StatusOr<MintedKey> minted = minter_.Mint(options_.label, patience);
+  absl::StatusOr<MintedKey> minted = minter_.Mint(options_.label, patience, caller.share());
   if (!minted.ok()) return minted.status();
 
   LockPlan plan;
@@ -77,6 +94,7 @@ absl::StatusOr<IssuedKey> KeyRegistry::Create(const Principal& caller, const New
   plan.roles = {{wanted.organization, wanted.role}};
   plan.organization = wanted.organization;
   plan.lock_organization = true;
+  plan.count_keys = true;
   plan.request_scope = caller.kid;
   plan.request_id = wanted.request_id;
   const Audit audit = AuditFor(caller, kCreateMethod, wanted.request_id);
@@ -85,18 +103,23 @@ absl::StatusOr<IssuedKey> KeyRegistry::Create(const Principal& caller, const New
   };
   // The proof comes with the row, so that the first verification costs no Argon2.
   absl::StatusOr<WithRevision<KeyRecord>> created =
-      Commit(std::move(plan), decide, {KeyProof{minted->kid, minted->secret.version, minted->proof}});
+      Commit(store_, std::move(plan), decide, {KeyProof{minted->kid, minted->secret.version, minted->proof}});
   if (!created.ok()) return created.status();
   return IssuedKey{std::move(created->record), created->revision, std::move(minted->key_string)};
 }
 
 absl::StatusOr<KeyRecord> KeyRegistry::Get(const Principal& caller, const std::string& organization,
                                            const std::string& kid) {
+  return Read(store_, caller, organization, kid);
+}
+
+absl::StatusOr<KeyRecord> KeyRegistry::Read(storage::KeyStore& store, const Principal& caller,
+                                            const std::string& organization, const std::string& kid) {
   const absl::Status none = errors::KeyNotFound(core::KeyNameOf(organization, kid));
   if (!caller.ActsOn(organization)) return none;
-  absl::StatusOr<std::optional<KeyRecord>> key = store_.ReadKey(kid);
+  absl::StatusOr<std::optional<KeyRecord>> key = store.ReadKey(organization, kid);
   if (!key.ok()) return key.status();
-  if (!*key || (*key)->organization != organization) return none;
+  if (!*key) return none;
   return **std::move(key);
 }
 
@@ -119,8 +142,9 @@ absl::StatusOr<KeyPage> KeyRegistry::List(const Principal& caller, const storage
 }
 
 absl::StatusOr<WithRevision<KeyRecord>> KeyRegistry::Update(const Principal& caller, const KeyEdit& edit) {
+  storage::KeyStore& store = edit.may_lower() ? revocations_ : store_;
   // The creator never changes, so it can be looked up before the locks that include it.
-  const absl::StatusOr<KeyRecord> seen = Get(caller, edit.organization, edit.kid);
+  const absl::StatusOr<KeyRecord> seen = Read(store, caller, edit.organization, edit.kid);
   if (!seen.ok()) return seen.status();
   LockPlan plan;
   plan.kids = {caller.kid, edit.kid};
@@ -128,17 +152,17 @@ absl::StatusOr<WithRevision<KeyRecord>> KeyRegistry::Update(const Principal& cal
   if (edit.role) plan.roles = {{edit.organization, *edit.role}};
   plan.organization = edit.organization;
   plan.lock_organization = IsLastingOwner(*seen);
-  plan.children_of = edit.kid;
+  if (edit.may_lower()) plan.children = ChildrenBeyond(edit);
   plan.count_other_owners = true;
   const Audit audit = AuditFor(caller, kUpdateMethod, "");
-  return Commit(std::move(plan), [&](const LockedState& state, bool organization_locked) {
+  return Commit(store, std::move(plan), [&](const LockedState& state, bool organization_locked) {
     return DecideUpdate(state, caller, edit, organization_locked, audit);
   });
 }
 
 absl::StatusOr<WithRevision<KeyRecord>> KeyRegistry::Delete(const Principal& caller, const KeyRemoval& removal) {
   // Looked at before it is locked: nobody may hold up another organization's keys.
-  const absl::StatusOr<KeyRecord> seen = Get(caller, removal.organization, removal.kid);
+  const absl::StatusOr<KeyRecord> seen = Read(revocations_, caller, removal.organization, removal.kid);
   if (!seen.ok()) return seen.status();
   LockPlan plan;
   plan.kids = {caller.kid, removal.kid};
@@ -146,7 +170,7 @@ absl::StatusOr<WithRevision<KeyRecord>> KeyRegistry::Delete(const Principal& cal
   plan.lock_organization = IsLastingOwner(*seen);
   plan.count_other_owners = true;
   const Audit audit = AuditFor(caller, kDeleteMethod, "");
-  return Commit(std::move(plan), [&](const LockedState& state, bool organization_locked) {
+  return Commit(revocations_, std::move(plan), [&](const LockedState& state, bool organization_locked) {
     return DecideDelete(state, caller, removal, organization_locked, options_.keep_deleted, audit);
   });
 }

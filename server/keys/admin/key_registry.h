@@ -44,8 +44,10 @@ class KeyRegistry {
     std::string server;  // Names this server in the audit.
     absl::Duration keep_deleted = absl::Hours(24 * 90);
   };
-  KeyRegistry(storage::KeyStore& store, KeyIndex& index, LogFollower& follower, const KeyMinter& minter,
-              const base::Clock& clock, Options options);
+  // `revocations`: the same keys as `store`, on database sessions that nothing else holds: what may take something away
+  // goes by it, so that no number of other calls holds up a revocation. May be the same object.
+  KeyRegistry(storage::KeyStore& store, storage::KeyStore& revocations, KeyIndex& index, LogFollower& follower,
+              const KeyMinter& minter, const base::Clock& clock, Options options);
 
   // Errors beside the store's: ORGANIZATION_NOT_FOUND, ROLE_UNKNOWN, ROLE_EXCEEDS_CREATOR, EXPIRY_EXCEEDS_CREATOR,
   // CIDRS_EXCEED_CREATOR, FIELD_INVALID (an expire_time in the past), REQUEST_REPLAYED, HASH_POOL_FULL.
@@ -67,13 +69,16 @@ class KeyRegistry {
  private:
   using DecideKey =
       absl::FunctionRef<absl::StatusOr<KeyDecision>(const storage::LockedState& state, bool organization_locked)>;
+  absl::StatusOr<KeyRecord> Read(storage::KeyStore& store, const Principal& caller, const std::string& organization,
+                                 const std::string& kid);
   // Commits what `decide` returns, on a state locked as `plan` says; once more with the organization locked if it says
   // kStartOver. `proofs` are handed on with the rows.
-  absl::StatusOr<WithRevision<KeyRecord>> Commit(storage::LockPlan plan, DecideKey decide,
+  absl::StatusOr<WithRevision<KeyRecord>> Commit(storage::KeyStore& store, storage::LockPlan plan, DecideKey decide,
                                                  const std::vector<KeyProof>& proofs = {});
   Audit AuditFor(const Principal& caller, const char* method, const std::string& request_id) const;
 
   storage::KeyStore& store_;
+  storage::KeyStore& revocations_;
   KeyIndex& index_;
   LogFollower& follower_;
   const KeyMinter& minter_;

@@ -3,8 +3,6 @@
 #include <utility>
 
 #include "server/base/errors.h"
-#include "server/keys/admin/ceiling.h"
-#include "server/model/built_in_roles.h"
 #include "server/model/change_codec.h"
 
 namespace latchkey::keys {
@@ -12,36 +10,50 @@ namespace latchkey::keys {
 Organizations::Organizations(storage::KeyStore& store, LogFollower& follower, std::string server)
     : store_(store), follower_(follower), server_(std::move(server)) {}
 
-absl::StatusOr<WithRevision<OrganizationRecord>> Organizations::Create(const Principal& caller, const std::string& id,
-                                                                       const std::string& display_name) {
-  if (caller.organization != core::kSystemOrganization) return errors::PermissionMissing(kOrganizationsCreate);
+absl::StatusOr<WithRevision<OrganizationRecord>> Organizations::Create(const Principal& caller,
+                                                                       const NewOrganization& wanted) {
+  const Audit audit{caller.name(), caller.peer, "latchkey.v1.KeyAdmin/CreateOrganization", "", server_};
+  return Commit(caller, wanted.id, [&](const storage::LockedState& state) {
+    return DecideCreateOrganization(state, caller, wanted, audit);
+  });
+}
+
+absl::StatusOr<WithRevision<OrganizationRecord>> Organizations::Update(const Principal& caller,
+                                                                       const OrganizationEdit& edit) {
+  const Audit audit{caller.name(), caller.peer, "latchkey.v1.KeyAdmin/UpdateOrganization", "", server_};
+  return Commit(caller, edit.id, [&](const storage::LockedState& state) {
+    return DecideUpdateOrganization(state, caller, edit, audit);
+  });
+}
+
+absl::StatusOr<WithRevision<OrganizationRecord>> Organizations::Commit(const Principal& caller, const std::string& id,
+                                                                       DecideOrganization decide) {
   storage::LockPlan plan;
   plan.kids = {caller.kid};
   plan.organization = id;
   plan.lock_organization = true;
-  OrganizationRecord organization;
-  const auto decide = [&](const storage::LockedState& state) -> absl::StatusOr<storage::Mutation> {
-    const absl::StatusOr<Authority> holder = CallerAuthority(state, caller, kOrganizationsCreate);
-    if (!holder.ok()) return holder.status();
-    if (state.organization) return errors::OrganizationExists(core::OrganizationNameOf(id));
-    organization.id = id;
-    organization.display_name = display_name.empty() ? id : display_name;
-    organization.created_at = state.now;
-    organization.updated_at = state.now;
-    Change change;
-    change.organization = organization;
-    change.body =
-        EncodeBody(change, Audit{caller.name(), caller.peer, "latchkey.v1.KeyAdmin/CreateOrganization", "", server_});
-    storage::Mutation mutation;
-    mutation.changes.push_back(std::move(change));
-    return mutation;
-  };
-  const absl::StatusOr<storage::Committed> committed = store_.Commit(plan, decide);
+  OrganizationDecision decision;
+  const absl::StatusOr<storage::Committed> committed =
+      store_.Commit(plan, [&](const storage::LockedState& state) -> absl::StatusOr<storage::Mutation> {
+        absl::StatusOr<OrganizationDecision> decided = decide(state);
+        if (!decided.ok()) return decided.status();
+        decision = *std::move(decided);
+        return decision.mutation;
+      });
   if (!committed.ok()) return committed.status();
+  WithRevision<OrganizationRecord> result{std::move(decision.organization), {}};
+  if (committed->rows.empty()) {
+    // Nothing was to be changed: the state is as old as its revision.
+    const absl::StatusOr<std::optional<std::string>> chain = store_.ReadChain(result.record.revision);
+    if (!chain.ok()) return chain.status();
+    if (*chain) result.revision = core::RevisionToken::Of(result.record.revision, **chain);
+    return result;
+  }
   follower_.Deliver(committed->rows);
   const LogRow& row = committed->rows.back();
-  organization.revision = row.rev;
-  return WithRevision<OrganizationRecord>{std::move(organization), core::RevisionToken::Of(row.rev, row.chain)};
+  result.record.revision = row.rev;
+  result.revision = core::RevisionToken::Of(row.rev, row.chain);
+  return result;
 }
 
 absl::StatusOr<OrganizationRecord> Organizations::Get(const Principal& caller, const std::string& id) {

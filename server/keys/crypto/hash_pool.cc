@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <limits>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -18,6 +20,7 @@ constexpr size_t kSaltBytes = 16;
 constexpr size_t kHashBytes = 32;
 const absl::Duration kUsualCost = absl::Milliseconds(25);
 constexpr int kFirstInARow = 9;
+constexpr int kUnbounded = std::numeric_limits<int>::max();
 
 // libargon2's allocation callbacks carry no user data, so a worker's arena is found by thread.
 struct ThreadArena {
@@ -60,12 +63,15 @@ struct HashPool::Job {
 };
 
 HashPool::Ticket::Ticket(Ticket&& other) noexcept
-    : pool_(std::exchange(other.pool_, nullptr)), priority_(other.priority_) {}
+    : pool_(std::exchange(other.pool_, nullptr)), priority_(other.priority_), share_(std::move(other.share_)) {}
 HashPool::Ticket::~Ticket() {
-  if (pool_ != nullptr) pool_->Release(priority_);
+  if (pool_ != nullptr) pool_->Release(*this);
 }
 
-HashPool::HashPool(Options options, const base::Clock& clock) : options_(std::move(options)), clock_(clock) {
+HashPool::HashPool(Options options, const base::Clock& clock)
+    : options_(std::move(options)),
+      clock_(clock),
+      queues_{base::FairQueue<Job*>(kUnbounded, kUnbounded), base::FairQueue<Job*>(kUnbounded, kUnbounded)} {
   for (int i = 0; i < std::max(1, options_.workers); ++i) workers_.emplace_back([this] { Work(); });
 }
 
@@ -78,26 +84,47 @@ HashPool::~HashPool() {
   for (std::thread& worker : workers_) worker.join();
 }
 
-absl::StatusOr<HashPool::Ticket> HashPool::Admit(absl::Duration patience, Priority priority) {
+absl::StatusOr<HashPool::Ticket> HashPool::Admit(absl::Duration patience, Priority priority, const std::string& share) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  const absl::Duration wait = cost_ * (Ahead(priority) / static_cast<double>(workers_.size()));
+  const absl::Duration wait = cost_ * (Ahead(priority, share) / static_cast<double>(workers_.size()));
   // The cost is learnt from hashes alone: one that a stopped process drew out must not keep an idle pool from trying.
-  const bool idle = pending_[0] + pending_[1] == 0;
+  const bool idle = pending_[0].empty() && pending_[1].empty();
   const absl::Duration cost = idle ? std::min(cost_, kUsualCost) : cost_;
   if (wait + cost > patience) return errors::HashPoolFull(std::max(wait, absl::Milliseconds(10)));
-  ++pending_[static_cast<size_t>(priority)];
-  return Ticket(this, priority);
+  ++pending_[static_cast<size_t>(priority)][share];
+  return Ticket(this, priority, share);
 }
 
-int HashPool::Ahead(Priority priority) const {
-  const auto [first, slow] = pending_;
-  if (priority == Priority::kInteractive) return first + std::min(slow, (passed_over_ + first) / kFirstInARow);
-  return slow + std::min(first, kFirstInARow * (slow + 1) - passed_over_);
+// The shares take turns: before the n-th of one share each other share has n turns at most.
+int HashPool::AheadInLane(Priority priority, const std::string& share) const {
+  const auto& lane = pending_[static_cast<size_t>(priority)];
+  const auto found = lane.find(share);
+  const int own = found == lane.end() ? 0 : found->second;
+  int ahead = own;
+  for (const auto& [other, count] : lane) {
+    if (other != share) ahead += std::min(count, own + 1);
+  }
+  return ahead;
 }
 
-void HashPool::Release(Priority priority) {
+int HashPool::Ahead(Priority priority, const std::string& share) const {
+  const auto total = [this](Priority of) {
+    int sum = 0;
+    for (const auto& [name, count] : pending_[static_cast<size_t>(of)]) sum += count;
+    return sum;
+  };
+  const int own = AheadInLane(priority, share);
+  if (priority == Priority::kInteractive) {
+    return own + std::min(total(Priority::kBackground), (passed_over_ + own) / kFirstInARow);
+  }
+  return own + std::min(total(Priority::kInteractive), kFirstInARow * (own + 1) - passed_over_);
+}
+
+void HashPool::Release(const Ticket& ticket) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  --pending_[static_cast<size_t>(priority)];
+  auto& lane = pending_[static_cast<size_t>(ticket.priority_)];
+  const auto found = lane.find(ticket.share_);
+  if (--found->second == 0) lane.erase(found);
 }
 
 size_t HashPool::waiting(Priority priority) const {
@@ -105,7 +132,7 @@ size_t HashPool::waiting(Priority priority) const {
   return queues_[static_cast<size_t>(priority)].size();
 }
 
-HashPool::Job* HashPool::Pick() {
+base::FairQueue<HashPool::Job*>& HashPool::NextQueue() {
   auto& [first, slow] = queues_;
   const bool take_slow = first.empty() || (!slow.empty() && passed_over_ >= kFirstInARow);
   if (take_slow) {
@@ -113,17 +140,14 @@ HashPool::Job* HashPool::Pick() {
   } else if (!slow.empty()) {
     ++passed_over_;
   }
-  std::deque<Job*>& queue = take_slow ? slow : first;
-  Job* const job = queue.front();
-  queue.pop_front();
-  return job;
+  return take_slow ? slow : first;
 }
 
 absl::StatusOr<std::string> HashPool::Hash(const Ticket& ticket, const core::Secret& input) {
   const core::Secret salt = core::Secret::Random(kSaltBytes);
   PhcHash phc{options_.profile.memory_kib, options_.profile.passes, options_.profile.lanes, std::string(salt.Expose()),
               ""};
-  absl::StatusOr<std::string> hash = Compute(ticket.priority_, phc, kHashBytes, input);
+  absl::StatusOr<std::string> hash = Compute(ticket, phc, kHashBytes, input);
   if (!hash.ok()) return hash.status();
   phc.hash = *std::move(hash);
   return FormatPhc(phc);
@@ -132,18 +156,19 @@ absl::StatusOr<std::string> HashPool::Hash(const Ticket& ticket, const core::Sec
 absl::StatusOr<bool> HashPool::Matches(const Ticket& ticket, const core::Secret& input, const std::string& phc) {
   const std::optional<PhcHash> stored = ParsePhc(phc);
   if (!stored) return errors::Internal("a stored hash is not a PHC string of Argon2id within the caps");
-  const absl::StatusOr<std::string> hash = Compute(ticket.priority_, *stored, stored->hash.size(), input);
+  const absl::StatusOr<std::string> hash = Compute(ticket, *stored, stored->hash.size(), input);
   if (!hash.ok()) return hash.status();
   return core::ConstantTimeEqual(*hash, stored->hash);
 }
 
-absl::StatusOr<std::string> HashPool::Compute(Priority priority, const PhcHash& parameters, size_t hash_size,
+absl::StatusOr<std::string> HashPool::Compute(const Ticket& ticket, const PhcHash& parameters, size_t hash_size,
                                               const core::Secret& input) {
   std::string output(hash_size, '\0');
   Job job{&parameters, &input, &output};
   std::unique_lock<std::mutex> lock(mutex_);
   if (stopping_) return errors::ShuttingDown();
-  queues_[static_cast<size_t>(priority)].push_back(&job);
+  // It has a place: the queue is as long as there are tickets.
+  static_cast<void>(queues_[static_cast<size_t>(ticket.priority_)].Push(ticket.share_, &job));
   ready_.notify_one();
   job.finished.wait(lock, [&job] { return job.done; });
   if (job.refused) return errors::ShuttingDown();
@@ -161,7 +186,9 @@ void HashPool::Work() {
     const auto idle = [this] { return queues_[0].empty() && queues_[1].empty(); };
     ready_.wait(lock, [&] { return stopping_ || !idle(); });
     if (idle()) break;
-    Job* const job = Pick();
+    base::FairQueue<Job*>& queue = NextQueue();
+    const std::optional<base::FairQueue<Job*>::Popped> next = queue.Pop();
+    Job* const job = next->item;
     if (stopping_) {
       job->refused = true;
     } else {
@@ -188,6 +215,7 @@ void HashPool::Work() {
       cost_ = cost_ * 0.8 + took * 0.2;
       ++computed_;
     }
+    queue.Done(next->share);
     job->done = true;
     job->finished.notify_one();  // Under the lock: the job is gone as soon as its thread has seen `done`.
   }

@@ -18,8 +18,9 @@ KeyRecord MintedKey::RecordFor(const std::string& organization, absl::Time now) 
   return key;
 }
 
-absl::StatusOr<MintedKey> KeyMinter::Mint(const std::string& label, absl::Duration patience) const {
-  const absl::StatusOr<HashPool::Ticket> ticket = hashes_.Admit(patience);
+absl::StatusOr<MintedKey> KeyMinter::Mint(const std::string& label, absl::Duration patience,
+                                          const std::string& share) const {
+  const absl::StatusOr<HashPool::Ticket> ticket = hashes_.Admit(patience, HashPool::Priority::kInteractive, share);
   if (!ticket.ok()) return ticket.status();
   MintedKey minted;
   core::Secret input;

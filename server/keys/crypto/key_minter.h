@@ -31,8 +31,9 @@ class KeyMinter {
   KeyMinter(const KeyRingHandle& ring, HashPool& hashes, bool store_proofs = true)
       : ring_(ring), hashes_(hashes), store_proofs_(store_proofs) {}
 
-  // Blocks for one Argon2; HASH_POOL_FULL if that would take longer than `patience`.
-  absl::StatusOr<MintedKey> Mint(const std::string& label, absl::Duration patience) const;
+  // Blocks for one Argon2; HASH_POOL_FULL if that would take longer than `patience`. `share`: as HashPool::Admit.
+  absl::StatusOr<MintedKey> Mint(const std::string& label, absl::Duration patience,
+                                 const std::string& share = "") const;
 
  private:
   const KeyRingHandle& ring_;

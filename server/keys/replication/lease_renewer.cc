@@ -87,7 +87,7 @@ void LeaseRenewer::LogAnchor() {
 absl::Status LeaseRenewer::Renew() {
   const base::BootTime sent_at = clock_.BootNow();
   // Read before: what the renewal writes is at least this.
-  const int64_t acknowledged = hub_.AcknowledgedBy(index_.position().rev, sent_at);
+  const int64_t acknowledged = hub_.AcknowledgedBy(index_.position().rev, sent_at).oldest();
   const absl::Status status = follower_.Renew();
   if (IsFatal(status)) return status;
   if (status.ok()) {

@@ -39,14 +39,16 @@ absl::StatusOr<std::vector<storage::Replica>> RevocationWaiter::ReadAndNote() {
 
 absl::Status RevocationWaiter::Observe() { return ReadAndNote().status(); }
 
-absl::StatusOr<bool> RevocationWaiter::Arrived(int64_t revision, RevocationWait wait, absl::Duration bound) {
+absl::StatusOr<bool> RevocationWaiter::Arrived(const RevokingChange& change, RevocationWait wait,
+                                               absl::Duration bound) {
   const absl::StatusOr<std::vector<storage::Replica>> replicas = ReadAndNote();
   if (!replicas.ok()) return replicas.status();
   const base::BootTime now = clock_.BootNow();
   const std::lock_guard<std::mutex> lock(mutex_);
   for (const storage::Replica& replica : *replicas) {
-    const int64_t has = wait == RevocationWait::kAll ? replica.acknowledged_revision : replica.applied_revision;
-    if (has >= revision) continue;
+    const int64_t has =
+        wait == RevocationWait::kAll ? replica.acknowledged.Of(change.organization) : replica.applied_revision;
+    if (has >= change.revision) continue;
     const auto seen = seen_.find(replica.id);
     const bool dead = seen != seen_.end() && seen->second.beat == replica.beat &&
                       now - seen->second.at >= core::WithClockError(bound);
@@ -55,7 +57,7 @@ absl::StatusOr<bool> RevocationWaiter::Arrived(int64_t revision, RevocationWait 
   return true;
 }
 
-absl::Status RevocationWaiter::Await(int64_t revision, RevocationWait wait, base::BootTime committed_at,
+absl::Status RevocationWaiter::Await(const RevokingChange& change, RevocationWait wait, base::BootTime committed_at,
                                      base::BootTime deadline) {
   if (wait == RevocationWait::kCommitted) return absl::OkStatus();
   // What this server promises may be older than the commit, if its own rows could not be followed.
@@ -65,7 +67,7 @@ absl::Status RevocationWaiter::Await(int64_t revision, RevocationWait wait, base
   base::BootTime ring_at = base::BootTime::Never();
   for (;;) {
     if (doorbell_ != nullptr && clock_.BootNow() >= ring_at) {
-      doorbell_->Ring(revision, /*waiting=*/true);
+      doorbell_->Ring(change.revision, /*waiting=*/true);
       ring_at = clock_.BootNow() + kRingEvery;
     }
     if (!asked_bound.has_value()) {
@@ -74,7 +76,7 @@ absl::Status RevocationWaiter::Await(int64_t revision, RevocationWait wait, base
     }
     promised = std::max(promised, follower_.promised_bound());
     const absl::Duration bound = asked_bound.has_value() ? std::max(promised, *asked_bound) : kLongestBound;
-    const absl::StatusOr<bool> arrived = Arrived(revision, wait, bound);
+    const absl::StatusOr<bool> arrived = Arrived(change, wait, bound);
     if (arrived.ok() && *arrived) return absl::OkStatus();
     const base::BootTime now = clock_.BootNow();
     const base::BootTime dead_at = committed_at + core::WithClockError(bound);

@@ -23,7 +23,13 @@ enum class RevocationWait {
   kAll,        // Until every subscribed client cache does too.
 };
 
-// Waits until a revision has arrived everywhere. Never longer than L·(1+4ρ) from the commit: by then every server and
+// What is waited for.
+struct RevokingChange {
+  int64_t revision = 0;
+  std::string organization;  // Whose change it is: only clients that hear of that can hold it up.
+};
+
+// Waits until a change has arrived everywhere. Never longer than L·(1+4ρ) from the commit: by then every server and
 // cache that has not heard of it has lost its lease, so the key is dead either way. (If the database can't be asked
 // what L is, the longest L there is counts: somebody may just have raised it.) Thread-safe.
 class RevocationWaiter {
@@ -36,7 +42,8 @@ class RevocationWaiter {
 
   // `committed_at`: any time after the commit returned. Blocks. OK = it is over everywhere that `wait` says, or nowhere
   // any more. DEADLINE_EXCEEDED if `deadline` came first: the change is committed all the same.
-  absl::Status Await(int64_t revision, RevocationWait wait, base::BootTime committed_at, base::BootTime deadline);
+  absl::Status Await(const RevokingChange& change, RevocationWait wait, base::BootTime committed_at,
+                     base::BootTime deadline);
 
   // Looks at the other servers' beats, so that one that has died is known before anybody waits for it. A row is dead
   // once its beat was seen unchanged for L·(1+4ρ) on this server's CLOCK_BOOTTIME. Called each second or so.
@@ -48,7 +55,7 @@ class RevocationWaiter {
     base::BootTime at;
   };
   // Whether every live server has it. `bound`: L.
-  absl::StatusOr<bool> Arrived(int64_t revision, RevocationWait wait, absl::Duration bound);
+  absl::StatusOr<bool> Arrived(const RevokingChange& change, RevocationWait wait, absl::Duration bound);
   absl::StatusOr<std::vector<storage::Replica>> ReadAndNote();
 
   storage::KeyStore& store_;

@@ -1,12 +1,18 @@
 #include "server/keys/replication/watch_hub.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "server/base/errors.h"
 
 namespace latchkey::keys {
 namespace {
+
+// What a renewal writes of organizations whose clients are behind; few are at a time.
+constexpr size_t kMaxBehind = 256;
+// Beyond so many unacknowledged rows it does not matter any more whose they are.
+constexpr size_t kMaxOwedByName = 1000;
 
 Invalidation InvalidationOf(const core::RevisionToken& revision, const Change& change) {
   Invalidation row{.revision = revision, .kind = Invalidation::Kind::kKey, .organization = "", .id = ""};
@@ -28,9 +34,8 @@ Invalidation InvalidationOf(const core::RevisionToken& revision, const Change& c
 
 // --- Stream ---
 
-WatchHub::Stream::Stream(WatchHub& hub, std::vector<std::string> organizations, int64_t acknowledged,
-                         std::function<void()> wake)
-    : hub_(hub), organizations_(std::move(organizations)), wake_(std::move(wake)), acknowledged_(acknowledged) {}
+WatchHub::Stream::Stream(WatchHub& hub, std::vector<std::string> organizations, std::function<void()> wake)
+    : hub_(hub), organizations_(std::move(organizations)), wake_(std::move(wake)) {}
 
 WatchHub::Stream::~Stream() { hub_.Forget(this); }
 
@@ -42,8 +47,10 @@ bool WatchHub::Stream::Wants(const Invalidation& row) const {
 bool WatchHub::Stream::Push(const Row& row, bool& wake) {
   const std::lock_guard lock(mutex_);
   wake = !std::exchange(woken_, true);
-  if (queue_.size() >= hub_.options_.queue) return false;
+  // Every row that waits to be written is owed too.
+  if (owed_.size() >= hub_.options_.queue) return false;
   queue_.push_back(row);
+  owed_.push_back(row);
   return true;
 }
 
@@ -75,7 +82,15 @@ absl::Status WatchHub::Stream::ended() const {
 
 void WatchHub::Stream::Acknowledge(int64_t revision) {
   const std::lock_guard lock(mutex_);
-  acknowledged_ = std::max(acknowledged_, revision);
+  // Of before the stream began: it is about what the client believed then.
+  if (applied_.has_value() && revision < starts_at_) return;
+  applied_.reset();
+  while (!owed_.empty() && owed_.front()->revision.revision <= revision) owed_.pop_front();
+}
+
+int64_t WatchHub::Stream::AppliedLocked(int64_t position) const {
+  if (applied_.has_value()) return *applied_;
+  return owed_.empty() ? position : owed_.front()->revision.revision - 1;
 }
 
 bool WatchHub::Stream::Grant(base::BootTime until) {
@@ -90,40 +105,66 @@ bool WatchHub::Stream::Grant(base::BootTime until) {
 WatchHub::WatchHub(Options options) : options_(options) {}
 WatchHub::~WatchHub() = default;
 
-std::optional<size_t> WatchHub::FindLocked(const core::RevisionToken& position) const {
-  if (history_.empty()) return std::nullopt;
-  const int64_t at = position.revision - history_.front()->revision.revision;
-  if (at < 0 || at >= static_cast<int64_t>(history_.size())) return std::nullopt;
-  if (history_[static_cast<size_t>(at)]->revision != position) return std::nullopt;
-  return static_cast<size_t>(at);
+bool WatchHub::KnowsLocked(const core::RevisionToken& position) const {
+  if (history_.empty()) return false;
+  const int64_t at = position.revision - history_.oldest()->revision.revision;
+  return at >= 0 && at < static_cast<int64_t>(history_.size()) &&
+         history_.at(static_cast<size_t>(at))->revision == position;
+}
+
+std::optional<std::vector<InvalidationLog::View>> WatchHub::MissedLocked(const std::vector<std::string>& organizations,
+                                                                         int64_t revision) const {
+  std::vector<const InvalidationLog*> logs;
+  if (organizations.empty()) logs.push_back(&history_);
+  for (const std::string& organization : organizations) {
+    if (const auto found = history_of_.find(organization); found != history_of_.end()) logs.push_back(&found->second);
+  }
+  size_t count = 0;
+  for (const InvalidationLog* const log : logs) count += log->CountAfter(revision);
+  if (count > options_.queue) return std::nullopt;
+  std::vector<InvalidationLog::View> views;
+  for (const InvalidationLog* const log : logs) views.push_back(log->After(revision));
+  return views;
 }
 
 absl::StatusOr<WatchHub::Subscription> WatchHub::Subscribe(std::vector<std::string> organizations,
                                                            core::RevisionToken resume, std::function<void()> wake) {
   std::sort(organizations.begin(), organizations.end());
+  organizations.erase(std::unique(organizations.begin(), organizations.end()), organizations.end());
   Subscription subscription;
-  const std::lock_guard lock(mutex_);
-  if (!started_) return errors::WatchEnded("this server has no view of the log yet");
-  const core::RevisionToken& at = history_.back()->revision;
-  // What a client that can't be resumed still believes is not known before its first Ping.
-  const int64_t acknowledged = resume.revision > 0 ? 0 : at.revision;
-  subscription.stream.reset(new Stream(*this, std::move(organizations), acknowledged, std::move(wake)));
-  subscription.from = at;
-  Stream& stream = *subscription.stream;
-  if (const std::optional<size_t> known = resume.revision > 0 ? FindLocked(resume) : std::nullopt) {
-    std::deque<Stream::Row> missed;
-    for (size_t i = *known + 1; i < history_.size() && missed.size() <= options_.queue; ++i) {
-      if (stream.Wants(*history_[i])) missed.push_back(history_[i]);
-    }
-    if (missed.size() <= options_.queue) {
+  std::optional<std::vector<InvalidationLog::View>> views;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!started_) return errors::WatchEnded("this server has no view of the log yet");
+    subscription.from = history_.newest()->revision;
+    if (resume.revision > 0 && KnowsLocked(resume)) views = MissedLocked(organizations, resume.revision);
+    if (views.has_value()) {
       subscription.resumed = true;
       subscription.from = resume;
-      const std::lock_guard stream_lock(stream.mutex_);
-      stream.queue_ = std::move(missed);
-      stream.acknowledged_ = resume.revision;
+    }
+    subscription.stream.reset(new Stream(*this, std::move(organizations), std::move(wake)));
+    Stream& stream = *subscription.stream;
+    // What a client that can't be resumed still believes is not known before its first Ping.
+    if (resume.revision > 0) stream.applied_ = subscription.resumed ? resume.revision : 0;
+    stream.starts_at_ = subscription.from.revision;
+    subscribers_.push_back({&stream, subscription.stream});
+  }
+  if (!views.has_value()) return subscription;
+  // Without the hub's lock: thousands of rows are copied. What is published meanwhile is behind them in the queue.
+  Stream& stream = *subscription.stream;
+  std::vector<Stream::Row> missed;
+  for (const InvalidationLog::View& view : *views) {
+    for (size_t i = 0; i < view.size(); ++i) {
+      if (stream.Wants(*view.at(i))) missed.push_back(view.at(i));
     }
   }
-  subscribers_.push_back({&stream, subscription.stream});
+  std::sort(missed.begin(), missed.end(),
+            [](const Stream::Row& a, const Stream::Row& b) { return a->revision.revision < b->revision.revision; });
+  const std::lock_guard stream_lock(stream.mutex_);
+  stream.applied_.reset();
+  if (!stream.ended_.ok()) return subscription;
+  stream.queue_.insert(stream.queue_.begin(), missed.begin(), missed.end());
+  stream.owed_.insert(stream.owed_.begin(), missed.begin(), missed.end());
   return subscription;
 }
 
@@ -136,7 +177,9 @@ void WatchHub::Forget(Stream* stream) {
 
 void WatchHub::NoteDepartedLocked(const Stream& stream) {
   const std::lock_guard stream_lock(stream.mutex_);
-  if (stream.granted_ != base::BootTime::Never()) departed_.push_back({stream.acknowledged_, stream.granted_});
+  if (stream.granted_ == base::BootTime::Never()) return;
+  const int64_t position = history_.empty() ? 0 : history_.newest()->revision.revision;
+  departed_.push_back({stream.organizations_, stream.AppliedLocked(position), stream.granted_});
 }
 
 WatchHub::Streams WatchHub::EndAllLocked(const std::string& why) {
@@ -152,9 +195,10 @@ WatchHub::Streams WatchHub::EndAllLocked(const std::string& why) {
 }
 
 WatchHub::Streams WatchHub::PublishLocked(const Stream::Row& row) {
-  history_.push_back(row);
+  history_.Append(row);
+  if (!row->organization.empty()) history_of_[row->organization].Append(row);
   // One more than a stream may resume over: the row where it resumes.
-  while (history_.size() > options_.history + 1) history_.pop_front();
+  while (history_.size() > options_.history + 1) DropOldestLocked();
   Streams woken;
   std::erase_if(subscribers_, [&](const Subscriber& subscriber) {
     if (!subscriber.stream->Wants(*row)) return false;
@@ -172,6 +216,15 @@ WatchHub::Streams WatchHub::PublishLocked(const Stream::Row& row) {
   return woken;
 }
 
+void WatchHub::DropOldestLocked() {
+  if (const std::string& organization = history_.oldest()->organization; !organization.empty()) {
+    const auto found = history_of_.find(organization);
+    found->second.DropOldest();
+    if (found->second.empty()) history_of_.erase(found);
+  }
+  history_.DropOldest();
+}
+
 void WatchHub::WakeAll(const Streams& streams) {
   for (const std::shared_ptr<Stream>& stream : streams) {
     if (stream->wake_) stream->wake_();
@@ -183,10 +236,11 @@ void WatchHub::Start(const LogPosition& position) {
   Streams ended;  // Before the lock, so that it is let go of after: a Stream's destructor takes the lock.
   {
     const std::lock_guard lock(mutex_);
-    if (history_.empty() || history_.back()->revision != at) {
+    if (history_.empty() || history_.newest()->revision != at) {
       ended = EndAllLocked("this server loaded its view anew");
-      history_.clear();
-      history_.push_back(std::make_shared<const Invalidation>(InvalidationOf(at, Change())));
+      history_ = InvalidationLog();
+      history_of_.clear();
+      history_.Append(std::make_shared<const Invalidation>(InvalidationOf(at, Change())));
     }
     started_ = true;
   }
@@ -200,7 +254,7 @@ void WatchHub::Publish(const LogPosition& position, const Change& change) {
   {
     const std::lock_guard lock(mutex_);
     if (!started_) return;
-    if (row->revision.revision != history_.back()->revision.revision + 1) {
+    if (row->revision.revision != history_.newest()->revision.revision + 1) {
       woken = EndAllLocked("this server missed changes");
     } else {
       woken = PublishLocked(row);
@@ -220,21 +274,57 @@ void WatchHub::EndAll(const std::string& why) {
   WakeAll(ended);
 }
 
-int64_t WatchHub::AcknowledgedBy(int64_t applied, base::BootTime now) {
-  const std::lock_guard lock(mutex_);
-  int64_t oldest = applied;
-  std::erase_if(departed_, [now](const Departed& client) { return now >= client.until; });
-  for (const Departed& client : departed_) oldest = std::min(oldest, client.acknowledged);
-  for (const Subscriber& subscriber : subscribers_) {
-    const std::lock_guard stream_lock(subscriber.stream->mutex_);
-    oldest = std::min(oldest, subscriber.stream->acknowledged_);
+// The least of what clients have acknowledged, as it is collected from one after another.
+class WatchHub::AcknowledgedSoFar {
+ public:
+  explicit AcknowledgedSoFar(int64_t applied) : others_(applied) {}
+
+  // A client has applied no more than this of its organizations' changes; empty = all.
+  void Lower(const std::vector<std::string>& organizations, int64_t applied) {
+    if (organizations.empty()) others_ = std::min(others_, applied);
+    for (const std::string& organization : organizations) Lower(organization, applied);
   }
-  return oldest;
+  void Lower(const std::string& organization, int64_t applied) {
+    const auto [place, is_new] = behind_.try_emplace(organization, applied);
+    if (!is_new) place->second = std::min(place->second, applied);
+  }
+  storage::Acknowledgements Result() const {
+    storage::Acknowledgements result{.others = others_, .behind = {}};
+    for (const auto& [organization, applied] : behind_) {
+      if (applied < others_) result.behind.emplace_back(organization, applied);
+    }
+    // Many organizations at once are as one.
+    if (result.behind.size() > kMaxBehind) result = {.others = result.oldest(), .behind = {}};
+    return result;
+  }
+
+ private:
+  int64_t others_;
+  std::map<std::string, int64_t> behind_;
+};
+
+storage::Acknowledgements WatchHub::AcknowledgedBy(int64_t applied, base::BootTime now) {
+  const std::lock_guard lock(mutex_);
+  AcknowledgedSoFar so_far(applied);
+  std::erase_if(departed_, [now](const Departed& client) { return now >= client.until; });
+  for (const Departed& client : departed_) so_far.Lower(client.organizations, client.acknowledged);
+  for (const Subscriber& subscriber : subscribers_) {
+    const Stream& stream = *subscriber.stream;
+    const std::lock_guard stream_lock(stream.mutex_);
+    if (!stream.applied_.has_value() && stream.owed_.empty()) continue;
+    // What is owed to a stream of a few organizations is taken as owed to each of them.
+    if (stream.applied_.has_value() || !stream.organizations_.empty() || stream.owed_.size() > kMaxOwedByName) {
+      so_far.Lower(stream.organizations_, stream.AppliedLocked(applied));
+      continue;
+    }
+    for (const Stream::Row& row : stream.owed_) so_far.Lower(row->organization, row->revision.revision - 1);
+  }
+  return so_far.Result();
 }
 
 core::RevisionToken WatchHub::position() const {
   const std::lock_guard lock(mutex_);
-  return started_ ? history_.back()->revision : core::RevisionToken();
+  return started_ ? history_.newest()->revision : core::RevisionToken();
 }
 
 size_t WatchHub::stream_count() const {

@@ -10,22 +10,16 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/core/revision_token.h"
 #include "server/base/clock.h"
+#include "server/keys/replication/invalidation_log.h"
+#include "server/model/key_store.h"
 #include "server/model/records.h"
 
 namespace latchkey::keys {
-
-// What one row of the log makes invalid in a cache.
-struct Invalidation {
-  enum class Kind { kKey, kRole, kOrganization };
-  core::RevisionToken revision;
-  Kind kind = Kind::kKey;
-  std::string organization;
-  std::string id;  // A kid or a role id; "" for an organization.
-};
 
 // Hands every change of the log to every subscribed client, in order and without gaps: a change is never dropped from a
 // stream, a stream that can't keep up is ended. Fed by LogFollower, drained by rpc.
@@ -40,7 +34,8 @@ struct Invalidation {
 class WatchHub {
  public:
   struct Options {
-    size_t queue = 10'000;    // Invalidations waiting in one stream before it is ended.
+    // Invalidations of one stream that wait to be written or acknowledged before it is ended.
+    size_t queue = 10'000;
     size_t history = 65'536;  // Rows that a stream may resume over.
   };
 
@@ -54,7 +49,7 @@ class WatchHub {
     // Not OK: the stream is over (WATCH_ENDED), nothing more will come and no lease may be granted on it. Look at it
     // AFTER Take and before anything is written that grants time.
     absl::Status ended() const;
-    // The client has applied everything up to here; from its Ping. Never goes back.
+    // The client has applied everything up to here, which it has been told; from its Ping. Never goes back.
     void Acknowledge(int64_t revision);
     // A Pong lends the client time until here, on this server's clock, its error allowed for: so long it may believe
     // what it has, whatever becomes of the stream. Before the Pong is written. False: the stream has ended, and nobody
@@ -63,10 +58,12 @@ class WatchHub {
 
    private:
     friend class WatchHub;
-    using Row = std::shared_ptr<const Invalidation>;
+    using Row = InvalidationLog::Row;
 
-    Stream(WatchHub& hub, std::vector<std::string> organizations, int64_t acknowledged, std::function<void()> wake);
+    Stream(WatchHub& hub, std::vector<std::string> organizations, std::function<void()> wake);
     bool Wants(const Invalidation& row) const;
+    // Of what it wants, the client has applied everything up to here. `position`: the hub's. Under mutex_.
+    int64_t AppliedLocked(int64_t position) const;
     // Queues it, or ends the stream if its queue is full: false. `wake`: whether it has to be called.
     bool Push(const Row& row, bool& wake);
     void End(const absl::Status& why);
@@ -78,7 +75,12 @@ class WatchHub {
     std::deque<Row> queue_;  // One copy of a row for all streams and the history.
     bool woken_ = false;     // Since the last Take.
     absl::Status ended_;
-    int64_t acknowledged_;
+    // Rows that it wants, queued or written, that the client has not said to have applied.
+    std::deque<Row> owed_;
+    // What it has applied for certain where owed_ can't say: while it is being resumed, and, 0, of a client that was to
+    // be resumed and could not be, before its first Acknowledge.
+    std::optional<int64_t> applied_;
+    int64_t starts_at_ = 0;
     base::BootTime granted_;
   };
 
@@ -118,10 +120,10 @@ class WatchHub {
   // The last row that was published, or where the hub was started; revision 0 while there is no view.
   core::RevisionToken position() const;
 
-  // The oldest of what the clients have acknowledged, at most `applied`; `applied` if there is none. A stream that was
-  // to be resumed and could not be has acknowledged nothing before its first Acknowledge. A client whose stream is gone
-  // counts as long as it may believe in the last lease it was lent.
-  int64_t AcknowledgedBy(int64_t applied, base::BootTime now);
+  // How far the clients are, by organization, at most `applied`. A client counts as having acknowledged what it does
+  // not want. A stream that was to be resumed and could not be has acknowledged nothing before its first Acknowledge. A
+  // client whose stream is gone counts as long as it may believe in the last lease it was lent.
+  storage::Acknowledgements AcknowledgedBy(int64_t applied, base::BootTime now);
   // Of those that have not ended.
   size_t stream_count() const;
 
@@ -133,9 +135,11 @@ class WatchHub {
   using Streams = std::vector<std::shared_ptr<Stream>>;
   // A client whose stream is gone, until its lease is over.
   struct Departed {
+    std::vector<std::string> organizations;  // Whose changes it wants; empty = all.
     int64_t acknowledged;
     base::BootTime until;
   };
+  class AcknowledgedSoFar;
 
   // It is gone, or has ended. Under mutex_.
   void NoteDepartedLocked(const Stream& stream);
@@ -143,16 +147,22 @@ class WatchHub {
   // Both under mutex_; what they return must be woken, and let go of, without it.
   Streams EndAllLocked(const std::string& why);
   Streams PublishLocked(const Stream::Row& row);
+  void DropOldestLocked();
   static void WakeAll(const Streams& streams);
-  // The place in history_ of the row that is at `position`, if it is there.
-  std::optional<size_t> FindLocked(const core::RevisionToken& position) const;
+  // Whether history_ has the row that is at `position`.
+  bool KnowsLocked(const core::RevisionToken& position) const;
+  // The rows after `revision` that a stream of `organizations` may want; nullopt = more than its queue holds.
+  std::optional<std::vector<InvalidationLog::View>> MissedLocked(const std::vector<std::string>& organizations,
+                                                                 int64_t revision) const;
 
   const Options options_;
   mutable std::mutex mutex_;
   bool started_ = false;
   // Rows without gaps in their revisions, oldest first; the last is where the hub is, and if it was started there it is
   // no change but a mark. Never empty while started. Marks and rows that no cache has to hear of have organization "".
-  std::deque<Stream::Row> history_;
+  InvalidationLog history_;
+  // The same rows by organization, so that a resume looks at nobody else's.
+  absl::flat_hash_map<std::string, InvalidationLog> history_of_;
   std::vector<Subscriber> subscribers_;  // Those that have not ended.
   std::vector<Departed> departed_;
 };

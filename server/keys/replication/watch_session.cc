@@ -32,6 +32,7 @@ absl::Status WatchSession::Subscribe(std::vector<std::string> organizations, con
   subscription_ = std::move(subscription->stream);
   from_ = subscription->from;
   resumed_ = subscription->resumed;
+  told_ = acknowledged_ = from_.revision;
   hello_due_ = true;
   return absl::OkStatus();
 }
@@ -39,7 +40,12 @@ absl::Status WatchSession::Subscribe(std::vector<std::string> organizations, con
 absl::Status WatchSession::OnPing(uint64_t seq, const std::optional<core::RevisionToken>& acknowledged, bool may_lend) {
   if (last_seq_.has_value() && seq <= *last_seq_) return errors::FieldInvalid("ping.seq", "a number that rises");
   last_seq_ = seq;
-  if (acknowledged.has_value()) subscription_->Acknowledge(acknowledged->revision);
+  // A client can't have applied what it was not told.
+  if (acknowledged.has_value() && acknowledged->revision <= told_) {
+    subscription_->Acknowledge(acknowledged->revision);
+    acknowledged_ = std::max(acknowledged_, acknowledged->revision);
+    if (unacknowledged_.has_value() && acknowledged->revision >= unacknowledged_->revision) unacknowledged_.reset();
+  }
   pong_ = PendingPong{.seq = seq, .may_lend = may_lend};
   return absl::OkStatus();
 }
@@ -66,6 +72,10 @@ void WatchSession::CheckLiveness() {
   if (dependencies_.clock.BootNow() - heard_at_ > LongestSilence(bound)) {
     End(errors::WatchEnded("no ping for too long"));
   }
+  // Until it is ended, who deletes a key of its organization and waits for all waits for it.
+  if (unacknowledged_.has_value() && dependencies_.clock.BootNow() - unacknowledged_->since > bound) {
+    End(errors::WatchEnded("what it was told is not acknowledged"));
+  }
   BoundHasChanged();
 }
 
@@ -84,6 +94,7 @@ std::optional<WatchSession::Message> WatchSession::Next() {
     std::vector<Invalidation> rows = subscription_->Take(kMaxInvalidations);
     if (!rows.empty()) {
       sent_to_ = rows.back().revision.revision;
+      told_ = std::max(told_, sent_to_);
       return Invalidate{std::move(rows)};
     }
   }
@@ -105,6 +116,10 @@ std::optional<WatchSession::Message> WatchSession::NextPong() {
     return std::nullopt;
   }
   const Pong pong{pong_->seq, pong_->revision, remaining};
+  if (pong.revision.revision > told_) told_ = pong.revision.revision;
+  if (!unacknowledged_.has_value() && pong.revision.revision > acknowledged_) {
+    unacknowledged_ = Unacknowledged{pong.revision.revision, now};
+  }
   pong_.reset();
   return pong;
 }

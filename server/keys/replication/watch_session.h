@@ -24,7 +24,7 @@ namespace latchkey::keys {
 // What it keeps to (consistency of a client's lease):
 // - a Pong is given only after every row that its lease covers;
 // - it lends no time to a caller who could not be judged, and none on a subscription that has ended;
-// - what counts as acknowledged is what the client has said, nothing else;
+// - what counts as acknowledged is what the client has said of what it was told, nothing else;
 // - it goes on under no other bound than its Hello told.
 //
 // Not thread-safe: whoever drives it holds one lock over all calls. `wake` of Subscribe comes on any thread.
@@ -75,8 +75,8 @@ class WatchSession {
 
   // Not OK (WATCH_ENDED): nothing more is written. Stays.
   const absl::Status& ended() const { return ended_; }
-  // Called every now and then: ends the session of a client that has said nothing for three bounds, or that was told
-  // another bound than is promised now.
+  // Called every now and then: ends the session of a client that has said nothing for three bounds, that has not
+  // acknowledged a Pong for one, or that was told another bound than is promised now.
   void CheckLiveness();
   // The client has said something.
   void NoteHeard();
@@ -108,7 +108,15 @@ class WatchSession {
   std::optional<absl::Duration> told_bound_;  // In the Hello.
   std::optional<uint64_t> last_seq_;
   std::optional<PendingPong> pong_;
-  int64_t sent_to_ = 0;  // The newest revision that was given out.
+  int64_t sent_to_ = 0;  // The newest revision of a row that was given out.
+  int64_t told_ = 0;     // The newest revision that the client may say it has applied.
+  int64_t acknowledged_ = 0;
+  // The oldest Pong that the client has not acknowledged.
+  struct Unacknowledged {
+    int64_t revision;
+    base::BootTime since;
+  };
+  std::optional<Unacknowledged> unacknowledged_;
   base::BootTime heard_at_;
   absl::Status ended_;
 };

@@ -9,7 +9,6 @@
 namespace latchkey::keys {
 namespace {
 
-constexpr absl::Duration kBusyRetryAfter = absl::Milliseconds(250);
 // A reading of the log that takes longer will not come; a worker is not held, and a stop not held up, by whoever has
 // all day.
 constexpr absl::Duration kLongestWait = absl::Seconds(5);
@@ -21,8 +20,7 @@ constexpr absl::Duration kLongestSearch = absl::Hours(1);
 // What the answers of one VerifyAsync share.
 struct AsyncVerifier::PendingBatch {
   std::vector<PendingItem> open;
-  std::string organization;
-  std::string address;
+  VerifyAsker asker;
   base::BootTime deadline;
 };
 
@@ -52,10 +50,9 @@ std::optional<AsyncVerifier::Answer> AsyncVerifier::FromMemory(const VerifyQuery
   return Ask(query, organization);
 }
 
-void AsyncVerifier::VerifyAsync(std::vector<PendingItem> open, std::string_view organization, std::string_view address,
-                                absl::Duration time_left) {
+void AsyncVerifier::VerifyAsync(std::vector<PendingItem> open, VerifyAsker asker, absl::Duration time_left) {
   const auto batch = std::make_shared<PendingBatch>(
-      PendingBatch{std::move(open), std::string(organization), std::string(address),
+      PendingBatch{std::move(open), std::move(asker),
                    clock_.BootNow() + std::clamp(time_left, absl::ZeroDuration(), kLongestSearch)});
   std::vector<size_t> must_wait;
   for (size_t i = 0; i < batch->open.size(); ++i) {
@@ -67,9 +64,13 @@ void AsyncVerifier::VerifyAsync(std::vector<PendingItem> open, std::string_view 
     }
   }
   if (must_wait.empty()) return;
-  std::function<void()> job = [this, batch, must_wait] { Wait(batch, must_wait); };
-  if (waiting_.TryRun(job)) return;
-  for (const size_t i : must_wait) batch->open[i].done(errors::WorkersBusy(kBusyRetryAfter));
+  waiting_.Run(batch->asker.share, [this, batch, must_wait](const absl::Status& turn) {
+    if (turn.ok()) {
+      Wait(batch, must_wait);
+    } else {
+      for (const size_t i : must_wait) batch->open[i].done(turn);
+    }
+  });
 }
 
 void AsyncVerifier::Wait(const std::shared_ptr<PendingBatch>& batch, const std::vector<size_t>& which) {
@@ -94,7 +95,7 @@ void AsyncVerifier::Wait(const std::shared_ptr<PendingBatch>& batch, const std::
 
 void AsyncVerifier::Resume(const std::shared_ptr<PendingBatch>& batch, size_t i) {
   const PendingItem& open = batch->open[i];
-  if (const std::optional<Answer> answer = Ask(open.query, batch->organization)) {
+  if (const std::optional<Answer> answer = Ask(open.query, batch->asker.organization)) {
     open.done(*answer);
   } else {
     Prove(batch, i);
@@ -103,14 +104,15 @@ void AsyncVerifier::Resume(const std::shared_ptr<PendingBatch>& batch, size_t i)
 
 void AsyncVerifier::Prove(const std::shared_ptr<PendingBatch>& batch, size_t i) {
   const VerifyQuery& query = batch->open[i].query;
-  verifier_.Prove(query.key, batch->deadline - clock_.BootNow(), batch->address,
+  verifier_.Prove(query.key, batch->deadline - clock_.BootNow(),
+                  {.address = batch->asker.address, .share = batch->asker.share},
                   [this, batch, i](const absl::Status& proven) {
                     const PendingItem& asked = batch->open[i];
                     if (!proven.ok()) {
                       asked.done(proven);
                       return;
                     }
-                    const std::optional<Answer> answer = Ask(asked.query, batch->organization);
+                    const std::optional<Answer> answer = Ask(asked.query, batch->asker.organization);
                     // Memory has forgotten again what was just found out: it was loaded anew meanwhile.
                     asked.done(answer.has_value() ? *answer : Answer(errors::LeaseExpired()));
                   });

@@ -36,10 +36,9 @@ class AsyncVerifier {
     VerifyQuery query;  // What its views show lives until `done` was called.
     Done done;          // Called exactly once, here or on another thread.
   };
-  // Never blocks. `address`: the asker's. Errors beside the verifier's: REVISION_UNKNOWN, REVISION_NOT_REACHED,
+  // Never blocks. Errors beside the verifier's: REVISION_UNKNOWN, REVISION_NOT_REACHED,
   // WORKERS_BUSY, DEADLINE_EXCEEDED. What has not been answered `time_left` from now is answered so soon afterwards.
-  void VerifyAsync(std::vector<PendingItem> open, std::string_view organization, std::string_view address,
-                   absl::Duration time_left);
+  void VerifyAsync(std::vector<PendingItem> open, VerifyAsker asker, absl::Duration time_left);
 
  private:
   struct PendingBatch;

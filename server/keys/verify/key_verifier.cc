@@ -25,6 +25,14 @@ bool MayAsk(const MemoryQuery& question, const OrganizationRecord* organization)
   return organization != nullptr && question.asker_organization == organization->id;
 }
 
+// On whose behalf the holder of a key is served: as Principal::share.
+std::string ShareOf(const KeyIndex& index, const std::string& kid) {
+  const KeyIndex::Pin pin(index);
+  const IndexedKey* const key = pin.FindKey(kid);
+  const OrganizationRecord* const organization = key == nullptr ? nullptr : pin.OrganizationOf(*key);
+  return organization == nullptr || organization->id == core::kSystemOrganization ? kid : organization->id;
+}
+
 // Which version of a key a string is, as far as memory knows.
 struct Match {
   std::optional<IndexedKey::Version> version;
@@ -127,7 +135,7 @@ std::optional<absl::StatusOr<Verdict>> KeyVerifier::VerifyFromMemory(const Memor
   return verdict;
 }
 
-void KeyVerifier::Prove(const core::PresentedKey& key, absl::Duration time_left, std::string_view peer,
+void KeyVerifier::Prove(const core::PresentedKey& key, absl::Duration time_left, SecretChecker::Asker asker,
                         std::function<void(absl::Status)> done) {
   const core::KeyParts* const parts = key.native();
   if (parts == nullptr) {
@@ -135,14 +143,15 @@ void KeyVerifier::Prove(const core::PresentedKey& key, absl::Duration time_left,
     return;
   }
   const bool lost = KeyRingHandle::Pin(ring_)->CheckTag(*parts) == KeyRing::TagCheck::kLostGeneration;
-  checker_.Prove(*parts, lost ? HashPool::Priority::kBackground : HashPool::Priority::kInteractive, time_left, peer,
+  if (asker.share.empty()) asker.share = ShareOf(index_, std::string(parts->kid));
+  checker_.Prove(*parts, lost ? HashPool::Priority::kBackground : HashPool::Priority::kInteractive, time_left, asker,
                  std::move(done));
 }
 
 absl::StatusOr<Verdict> KeyVerifier::Verify(const MemoryQuery& question, absl::Duration time_left) {
   if (std::optional<absl::StatusOr<Verdict>> verdict = VerifyFromMemory(question)) return *std::move(verdict);
   std::promise<absl::Status> done;
-  Prove(question.key, time_left, "", [&done](absl::Status status) { done.set_value(std::move(status)); });
+  Prove(question.key, time_left, {}, [&done](absl::Status status) { done.set_value(std::move(status)); });
   if (absl::Status proven = done.get_future().get(); !proven.ok()) return proven;
   // Time has passed: start over from the loads, so that a revocation of meanwhile is seen.
   if (std::optional<absl::StatusOr<Verdict>> verdict = VerifyFromMemory(question)) return *std::move(verdict);

@@ -66,8 +66,9 @@ class KeyVerifier {
   std::optional<absl::StatusOr<Verdict>> VerifyFromMemory(const MemoryQuery& question);
 
   // For a question that memory could not answer: `done` is called exactly once, with OK when memory can (ask it from
-  // the start: the world has moved on), else with why not. Never blocks.
-  void Prove(const core::PresentedKey& key, absl::Duration time_left, std::string_view peer,
+  // the start: the world has moved on), else with why not. Never blocks. An asker without a share stands for the key
+  // itself: its organization's.
+  void Prove(const core::PresentedKey& key, absl::Duration time_left, SecretChecker::Asker asker,
              std::function<void(absl::Status)> done);
 
   // Both in turn, for callers that may block.

@@ -14,7 +14,7 @@
 #include "client/core/secret.h"
 #include "server/base/errors.h"
 #include "server/base/executor.h"
-#include "server/keys/verify/failure_limiter.h"
+#include "server/base/rate_limiter.h"
 #include "server/keys/verify/negative_cache.h"
 
 namespace latchkey::keys {
@@ -55,7 +55,14 @@ struct SecretChecker::State {
   State(storage::KeyStore& its_store, KeyIndex& its_index, const KeyRingHandle& its_ring, HashPool& its_hashes,
         const base::Clock& its_clock, const Options& its_options);
 
-  absl::StatusOr<bool> Begin(const core::KeyParts& parts, const Proof& name, Waiter& waiter, absl::Duration time_left);
+  // What became of a waiter: it has its answer, or it waits; then for a check that is under way, or for a new one,
+  // which has to be run.
+  struct Begun {
+    std::optional<absl::Status> answer;
+    std::shared_ptr<PendingCheck> created;
+  };
+  Begun JoinOrCreate(const core::KeyParts& parts, const Proof& name, Waiter& waiter, absl::Duration time_left,
+                     const std::string& share);
   void Run(PendingCheck& pending);
   // Whether the string is that of a version of its key.
   absl::StatusOr<bool> Check(PendingCheck& pending);
@@ -72,8 +79,8 @@ struct SecretChecker::State {
   const Options options;
 
   NegativeCache known_invalid;
-  FailureRateLimiter kid_failures;
-  FailureRateLimiter peer_failures;
+  base::RateLimiter kid_failures;
+  base::RateLimiter peer_failures;
 
   std::mutex mutex;
   bool stopping = false;
@@ -127,48 +134,57 @@ bool SecretChecker::IsKnownInvalid(const Proof& name) const {
 }
 
 void SecretChecker::Prove(const core::KeyParts& parts, HashPool::Priority priority, absl::Duration time_left,
-                          std::string_view peer, std::function<void(absl::Status)> done) {
+                          const Asker& asker, std::function<void(absl::Status)> done) {
   const base::BootTime now = state_->clock.BootNow();
   const Proof name = KeyRingHandle::Pin(state_->ring)->ProofOf(parts);
   if (state_->known_invalid.Contains(name, now)) return done(absl::OkStatus());
   if (time_left <= absl::ZeroDuration()) return done(errors::DeadlineExceeded());
   if (priority == HashPool::Priority::kBackground) {
     const absl::Duration wait =
-        std::max(state_->kid_failures.Wait(parts.kid, now), state_->peer_failures.Wait(peer, now));
+        std::max(state_->kid_failures.Wait(parts.kid, now), state_->peer_failures.Wait(asker.address, now));
     if (wait > absl::ZeroDuration()) return done(errors::TooManyFailures(wait));
   }
-  Waiter waiter{priority, After(now, time_left), std::string(peer), std::move(done)};
-  const absl::StatusOr<bool> begun = state_->Begin(parts, name, waiter, time_left);
-  if (!begun.ok() || !*begun) waiter.done(begun.status());
+  Waiter waiter{priority, After(now, time_left), asker.address, std::move(done)};
+  const State::Begun begun = state_->JoinOrCreate(parts, name, waiter, time_left, asker.share);
+  if (begun.answer.has_value()) return waiter.done(*begun.answer);
+  if (begun.created == nullptr) return;
+  // Without the lock: a check that has no place ends here and now, or ends another one that made room for it.
+  const size_t lane = priority == HashPool::Priority::kInteractive ? 0 : 1;
+  state_->executor.queue(lane).Run(asker.share,
+                                   [state = state_.get(), pending = begun.created](const absl::Status& turn) {
+                                     if (turn.ok()) {
+                                       state->Run(*pending);
+                                     } else {
+                                       state->End(*pending, turn);
+                                     }
+                                   });
 }
 
-// Lets the waiter ride on the string's pending check, or on a new one. False: the string turned out to be wrong since
-// it was looked for. Moves from the waiter only if it returns true.
-absl::StatusOr<bool> SecretChecker::State::Begin(const core::KeyParts& parts, const Proof& name, Waiter& waiter,
-                                                 absl::Duration time_left) {
+// Moves from the waiter unless it has its answer.
+SecretChecker::State::Begun SecretChecker::State::JoinOrCreate(const core::KeyParts& parts, const Proof& name,
+                                                               Waiter& waiter, absl::Duration time_left,
+                                                               const std::string& share) {
   const std::lock_guard<std::mutex> lock(mutex);
-  if (stopping) return errors::ShuttingDown();
+  if (stopping) return {.answer = errors::ShuttingDown()};
   if (const auto found = pending_checks.find(name); found != pending_checks.end()) {
     found->second->waiters.push_back(std::move(waiter));
     ++joined;
-    return true;
+    return {};
   }
-  if (known_invalid.Contains(name, clock.BootNow())) return false;
+  // Found out since it was looked for.
+  if (known_invalid.Contains(name, clock.BootNow())) return {.answer = absl::OkStatus()};
   // Now, not when its turn comes: an overload is refused before it costs a SELECT.
-  absl::StatusOr<HashPool::Ticket> ticket = hashes.Admit(std::min(options.patience, time_left), waiter.priority);
-  if (!ticket.ok()) return ticket.status();
-  const auto pending = std::make_shared<PendingCheck>();
+  absl::StatusOr<HashPool::Ticket> ticket = hashes.Admit(std::min(options.patience, time_left), waiter.priority, share);
+  if (!ticket.ok()) return {.answer = ticket.status()};
+  auto pending = std::make_shared<PendingCheck>();
   pending->name = name;
   pending->kid = std::string(parts.kid);
   pending->secret = core::Secret(std::string(parts.secret));
   pending->ticket.emplace(*std::move(ticket));
-  std::function<void()> job = [this, pending] { Run(*pending); };
-  base::WorkQueue& workers = executor.queue(waiter.priority == HashPool::Priority::kInteractive ? 0 : 1);
-  if (!workers.TryRun(job)) return errors::WorkersBusy(absl::Milliseconds(100));
   pending->waiters.push_back(std::move(waiter));  // End takes them under the mutex.
   pending_checks.emplace(name, pending);
   ++begun;
-  return true;
+  return {.created = std::move(pending)};
 }
 
 void SecretChecker::State::Run(PendingCheck& pending) {
@@ -286,9 +302,9 @@ void SecretChecker::State::End(PendingCheck& pending, const absl::StatusOr<bool>
     for (const Waiter& waiter : waiters) {
       if (waiter.priority != HashPool::Priority::kBackground) continue;
       slow = true;
-      if (!waiter.peer.empty()) peer_failures.Fail(waiter.peer, now);
+      if (!waiter.peer.empty()) peer_failures.Take(waiter.peer, now);
     }
-    if (slow) kid_failures.Fail(pending.kid, now);
+    if (slow) kid_failures.Take(pending.kid, now);
   }
   for (const Waiter& waiter : waiters) {
     if (waiter.deadline <= now) {

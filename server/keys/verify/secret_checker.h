@@ -2,7 +2,7 @@
 
 #include <functional>
 #include <memory>
-#include <string_view>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -46,6 +46,11 @@ class SecretChecker {
     // dropped one costs one Argon2 on another server.
     size_t waiting_proofs = 100'000;
   };
+  // Who wants to know.
+  struct Asker {
+    std::string address;  // Without a port; "" = none.
+    std::string share;    // On whose behalf the work is done: places and turns are shared out by it (base::FairQueue).
+  };
   // What one proof costs, for metrics.
   struct Counters {
     int64_t started = 0;      // Checks begun.
@@ -70,10 +75,10 @@ class SecretChecker {
   // now has a proof or a negative answer (but for a version that the index has not heard of yet: then it still can't
   // decide); else why nothing could be found out: HASH_POOL_FULL (with the predicted wait), TOO_MANY_FAILURES,
   // WORKERS_BUSY, DATABASE_UNAVAILABLE, KEY_RING_LACKS_ID, DEADLINE_EXCEEDED, SHUTTING_DOWN. Keeps no reference to
-  // `parts`. `time_left`: the caller's deadline; an asker whose time is over while it waits is told so, the flight goes
-  // on for the others. `peer`: the caller's address without its port. In the slow priority the kid's and the peer's
-  // buckets are asked first, and a string that is wrong takes a token from both; the first priority knows no buckets.
-  void Prove(const core::KeyParts& parts, HashPool::Priority priority, absl::Duration time_left, std::string_view peer,
+  // `parts`. `time_left`: the caller's deadline; an asker whose time is over while it waits is told so, the check goes
+  // on for the others. In the slow priority the kid's and the address's buckets are asked first, and a string that is
+  // wrong takes a token from both; the first priority knows no buckets.
+  void Prove(const core::KeyParts& parts, HashPool::Priority priority, absl::Duration time_left, const Asker& asker,
              std::function<void(absl::Status)> done);
 
   // A proof under the active generation, found without proving (the string matched an older generation's): into the

@@ -11,13 +11,19 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "client/core/key_format.h"
+#include "client/core/saturating_sum.h"
 #include "server/base/errors.h"
+#include "server/base/log.h"
 
 namespace latchkey::keys {
 namespace {
 
 constexpr int64_t kNoUse = -1;
 constexpr int64_t kSecondsInAnHour = 3600;
+// One reporter may hold a quarter of the rows that wait.
+constexpr size_t kReportersInTheQueue = 4;
+// Enough to find two rows among five thousand, in one flush.
+constexpr int kTriesInHalves = 64;
 
 int64_t RoundedDown(int64_t seconds, int64_t unit) {
   const int64_t rest = seconds % unit;
@@ -63,6 +69,14 @@ struct Batch {
   size_t rows = 0;
 };
 
+template <typename T>
+std::vector<T> TakeSecondHalf(std::vector<T>& all) {
+  const auto middle = all.begin() + static_cast<std::ptrdiff_t>(all.size() / 2);
+  std::vector<T> half(std::make_move_iterator(middle), std::make_move_iterator(all.end()));
+  all.erase(middle, all.end());
+  return half;
+}
+
 storage::Use UseOf(const UseKey& key, const UseValue& value) {
   return {.kid = std::string(key.kid.data(), key.kid.size()),
           .version = key.version,
@@ -78,7 +92,7 @@ struct UsageCounter::State {
   void Add(const UseKey& key, int64_t count, int64_t last_used);
   std::vector<Batch> TakeAll();
   void PutBack(const std::vector<storage::Use>& uses);
-  absl::Status Write(Batch& batch);
+  absl::Status Write(Batch batch, int& tries);
 
   storage::KeyStore& store;
   const Options options;
@@ -89,7 +103,8 @@ struct UsageCounter::State {
   std::mutex flushing;
   mutable std::mutex reports_mutex{};
   std::vector<WaitingReport> reports{};
-  size_t report_rows = 0;  // Of those.
+  size_t report_rows = 0;                                     // Of those.
+  absl::flat_hash_map<std::string, size_t> report_rows_of{};  // The same by reporter; none is 0.
 };
 
 UsageCounter::UsageCounter(storage::KeyStore& store, Options options) : state_(new State{store, options}) {}
@@ -121,19 +136,24 @@ void UsageCounter::State::Add(const UseKey& key, int64_t count, int64_t last_use
     distinct.fetch_add(1, std::memory_order_relaxed);
     found = shard.uses.try_emplace(key).first;
   }
-  found->second.count += count;
+  found->second.count = core::SaturatingSum(found->second.count, count);
   found->second.last_used = std::max(found->second.last_used, last_used);
 }
 
 void UsageCounter::Report(storage::UseReport report, std::function<void(absl::Status)> done) {
   {
     const std::lock_guard<std::mutex> lock(state_->reports_mutex);
-    const size_t rows = state_->report_rows + report.uses.size();
-    if (state_->reports.size() < state_->options.waiting_reports && rows <= state_->options.waiting_rows) {
+    const size_t more = std::max<size_t>(1, report.uses.size());
+    const size_t rows = state_->report_rows + more;
+    size_t& own = state_->report_rows_of[report.reporter];
+    if (state_->reports.size() < state_->options.waiting_reports && rows <= state_->options.waiting_rows &&
+        own + more <= std::max(more, state_->options.waiting_rows / kReportersInTheQueue)) {
       state_->report_rows = rows;
+      own += more;
       state_->reports.push_back({std::move(report), std::move(done)});
       return;
     }
+    if (own == 0) state_->report_rows_of.erase(report.reporter);
   }
   done(errors::WorkersBusy(absl::Seconds(1)));
 }
@@ -145,6 +165,7 @@ std::vector<Batch> UsageCounter::State::TakeAll() {
     const std::lock_guard<std::mutex> lock(reports_mutex);
     taken.swap(reports);
     report_rows = 0;
+    report_rows_of.clear();
   }
   std::vector<storage::Use> uses;
   for (Shard& shard : shards) {
@@ -186,27 +207,61 @@ void UsageCounter::State::PutBack(const std::vector<storage::Use>& uses) {
   }
 }
 
-absl::Status UsageCounter::State::Write(Batch& batch) {
+// Writes `batch` and tells those who wait for it. Where something in it can't be written, the two halves are tried, and
+// so on, so that it takes nothing else along: `tries` times more at most, because an error may be about everything.
+absl::Status UsageCounter::State::Write(Batch batch, int& tries) {
   std::vector<storage::UseReport> to_write;
   to_write.reserve(batch.reports.size());
-  for (WaitingReport& waiting : batch.reports) to_write.push_back(std::move(waiting.report));
-  return store.AddUses(batch.uses, std::move(to_write));
+  for (const WaitingReport& waiting : batch.reports) to_write.push_back(waiting.report);
+  absl::Status written = store.AddUses(batch.uses, std::move(to_write));
+  const size_t parts = batch.uses.size() + batch.reports.size();
+  if (written.ok() || !absl::IsInternal(written) || (parts > 1 && tries < 2)) {
+    if (!written.ok()) PutBack(batch.uses);
+    for (const WaitingReport& waiting : batch.reports) waiting.done(written);
+    return written;
+  }
+  if (parts > 1) {
+    tries -= 2;
+    Batch second;
+    // Reports apart from uses, then each kind in halves.
+    if (!batch.uses.empty() && !batch.reports.empty()) {
+      second.uses = std::exchange(batch.uses, {});
+    } else if (batch.uses.empty()) {
+      second.reports = TakeSecondHalf(batch.reports);
+    } else {
+      second.uses = TakeSecondHalf(batch.uses);
+    }
+    absl::Status both = Write(std::move(batch), tries);
+    both.Update(Write(std::move(second), tries));
+    return both;
+  }
+  for (const storage::Use& use : batch.uses) {
+    log::Error("a use can't be written and is dropped",
+               {{"key_id", use.kid}, {"count", use.count}, {"error", std::string(written.message())}});
+    dropped.fetch_add(use.count, std::memory_order_relaxed);
+  }
+  for (const WaitingReport& waiting : batch.reports) {
+    log::Error("a report of uses can't be written",
+               {{"reporter", waiting.report.reporter}, {"error", std::string(written.message())}});
+    waiting.done(written);
+  }
+  return written;
 }
 
 absl::Status UsageCounter::Flush() {
   const std::lock_guard<std::mutex> lock(state_->flushing);
   absl::Status first_failure;
-  absl::Status away;
+  int tries = kTriesInHalves;
   for (Batch& batch : state_->TakeAll()) {
-    // While the database is away each further batch would only wait for the same error. Another error may be about one
-    // batch, which must not hold up the rest.
-    const absl::Status written = away.ok() ? state_->Write(batch) : away;
-    if (!written.ok()) {
-      first_failure.Update(written);
-      if (absl::IsUnavailable(written)) away = written;
+    // While the database is away each further batch would only wait for the same error.
+    if (absl::IsUnavailable(first_failure)) {
       state_->PutBack(batch.uses);
+      for (const WaitingReport& waiting : batch.reports) waiting.done(first_failure);
+      continue;
     }
-    for (const WaitingReport& waiting : batch.reports) waiting.done(written);
+    const absl::Status written = state_->Write(std::move(batch), tries);
+    if (absl::IsUnavailable(written)) first_failure = written;
+    first_failure.Update(written);
   }
   return first_failure;
 }

@@ -26,7 +26,7 @@ class UsageCounter {
     size_t capacity = 1'000'000;
     size_t batch = 5'000;             // Rows in one transaction at most, but for one report that has more by itself.
     size_t waiting_reports = 10'000;  // Reports that wait at most; beyond it WORKERS_BUSY. Likewise
-    size_t waiting_rows = 200'000;    // their rows.
+    size_t waiting_rows = 200'000;    // their rows, a quarter of them one reporter's.
   };
   UsageCounter(storage::KeyStore& store, Options options);
   // Does not flush: what waits is lost, waiting reports are told SHUTTING_DOWN.
@@ -42,8 +42,9 @@ class UsageCounter {
   // report is durable or could not be: then the client retries it. `done` must not call Flush.
   void Report(storage::UseReport report, std::function<void(absl::Status)> done);
 
-  // Writes everything that waits, each batch in one transaction; the first error. Counts that can't be written wait on,
-  // reports that can't are told so. Blocks; one at a time.
+  // Writes everything that waits, each batch in one transaction; the first error. Counts that can't be written now wait
+  // on, reports that can't are told so. A row that can't be written at all (INTERNAL) is found, logged and dropped.
+  // Blocks; one at a time.
   absl::Status Flush();
   // True if reports wait: flush soon.
   bool reports_waiting() const;

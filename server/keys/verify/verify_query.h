@@ -20,4 +20,11 @@ struct VerifyQuery {
   bool fresh = false;
 };
 
+// Who asks it.
+struct VerifyAsker {
+  std::string organization;  // A key of another one is NOT_FOUND; "" or `system` = every organization.
+  std::string share;         // Principal::share.
+  std::string address;       // Without a port; "" = none.
+};
+
 }  // namespace latchkey::keys

@@ -1,6 +1,4 @@
 // The lists of KeyAdmin: where a page starts, where it ends, what the next page's token holds.
-#include <algorithm>
-#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,35 +15,33 @@
 #include "server/rpc/call/convert.h"
 
 namespace latchkey::rpc {
-namespace {
 
-PageScope ScopeOf(const Call& call, const PageRequest& page) {
-  return {.method = call.method().name,
-          .parent = page.organization,
-          .show_deleted = page.show_deleted,
-          .assignable_only = page.assignable_only,
-          .caller_kid = call.caller().kid};
-}
-
-// The position in `page`'s token; "" = from the first.
-absl::StatusOr<std::string> StartOf(const keys::KeyRingHandle& ring, const PageScope& scope, const PageRequest& page) {
-  if (page.page_token.empty()) return std::string();
-  return OpenPageToken(*keys::KeyRingHandle::Pin(ring), scope, page.page_token);
-}
-
-}  // namespace
-
-absl::Status KeyAdminService::ListKeys(const Call& call, const v1::ListKeysRequest& request,
-                                       v1::ListKeysResponse& response) {
-  const absl::StatusOr<PageRequest> page = PageRequestOf(request);
+absl::StatusOr<KeyAdminService::PageStart> KeyAdminService::PageStartOf(const Call& call,
+                                                                        absl::StatusOr<PageRequest> page) const {
   if (!page.ok()) return page.status();
-  const PageScope scope = ScopeOf(call, *page);
-  const absl::StatusOr<std::string> start = StartOf(dependencies_.ring, scope, *page);
-  if (!start.ok()) return start.status();
+  PageStart start{.page = *std::move(page), .scope = {}, .position = ""};
+  start.scope = {.method = call.method().name,
+                 .parent = start.page.organization,
+                 .show_deleted = start.page.show_deleted,
+                 .assignable_only = start.page.assignable_only,
+                 .caller_kid = call.caller().kid};
+  if (start.page.page_token.empty()) return start;
+  absl::StatusOr<std::string> position =
+      OpenPageToken(*keys::KeyRingHandle::Pin(dependencies_.ring), start.scope, start.page.page_token);
+  if (!position.ok()) return position.status();
+  start.position = *std::move(position);
+  return start;
+}
+
+std::string KeyAdminService::NextPageToken(const PageStart& start, const std::string& position) const {
+  return SealPageToken(*keys::KeyRingHandle::Pin(dependencies_.ring), start.scope, position);
+}
+
+absl::Status KeyAdminService::ListKeys(const Call& call, const PageStart& start, v1::ListKeysResponse& response) {
   storage::KeyQuery query{
-      .organization = page->organization, .show_deleted = page->show_deleted, .limit = page->page_size};
-  if (!start->empty()) {
-    const absl::StatusOr<KeyPosition> position = ParseKeyPosition(*start);
+      .organization = start.page.organization, .show_deleted = start.page.show_deleted, .limit = start.page.page_size};
+  if (!start.position.empty()) {
+    const absl::StatusOr<KeyPosition> position = ParseKeyPosition(start.position);
     if (!position.ok()) return position.status();
     query.before_created_at = position->created_at;
     query.before_kid = position->kid;
@@ -57,51 +53,36 @@ absl::Status KeyAdminService::ListKeys(const Call& call, const v1::ListKeysReque
                                 [now](const keys::KeyRecord& key, v1::Key* out) { ToProto(key, now, out); });
   if (taken < found->keys.size() || (found->more && taken > 0)) {
     const keys::KeyRecord& last = found->keys[taken - 1];
-    response.set_next_page_token(SealPageToken(*keys::KeyRingHandle::Pin(dependencies_.ring), scope,
-                                               FormatKeyPosition({.created_at = last.created_at, .kid = last.kid})));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status KeyAdminService::ListRoles(const Call& call, const v1::ListRolesRequest& request,
-                                        v1::ListRolesResponse& response) {
-  const absl::StatusOr<PageRequest> page = PageRequestOf(request);
-  if (!page.ok()) return page.status();
-  const PageScope scope = ScopeOf(call, *page);
-  const absl::StatusOr<std::string> start = StartOf(dependencies_.ring, scope, *page);
-  if (!start.ok()) return start.status();
-  const absl::StatusOr<std::vector<keys::RoleRecord>> roles =
-      dependencies_.roles.List(call.caller(), page->organization, page->assignable_only);
-  if (!roles.ok()) return roles.status();
-  const size_t first = start->empty() ? 0 : FirstRoleAfter(*roles, *start);
-  const size_t end = std::min(roles->size(), first + static_cast<size_t>(page->page_size));
-  const std::vector<keys::RoleRecord> wanted(roles->begin() + static_cast<int64_t>(first),
-                                             roles->begin() + static_cast<int64_t>(end));
-  const size_t taken = FillPage(wanted, response.mutable_roles(),
-                                [](const keys::RoleRecord& role, v1::Role* out) { ToProto(role, out); });
-  if (taken > 0 && first + taken < roles->size()) {
     response.set_next_page_token(
-        SealPageToken(*keys::KeyRingHandle::Pin(dependencies_.ring), scope, wanted[taken - 1].id));
+        NextPageToken(start, FormatKeyPosition({.created_at = last.created_at, .kid = last.kid})));
   }
   return absl::OkStatus();
 }
 
-absl::Status KeyAdminService::ListOrganizations(const Call& call, const v1::ListOrganizationsRequest& request,
+absl::Status KeyAdminService::ListRoles(const Call& call, const PageStart& start, v1::ListRolesResponse& response) {
+  const absl::StatusOr<keys::RolePage> found = dependencies_.roles.List(
+      call.caller(), start.page.organization, start.page.assignable_only, start.position, start.page.page_size);
+  if (!found.ok()) return found.status();
+  const size_t taken = FillPage(found->roles, response.mutable_roles(),
+                                [](const keys::RoleRecord& role, v1::Role* out) { ToProto(role, out); });
+  if (taken < found->roles.size()) {
+    response.set_next_page_token(NextPageToken(start, found->roles[taken - 1].id));
+  } else if (!found->next.empty()) {
+    response.set_next_page_token(NextPageToken(start, found->next));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status KeyAdminService::ListOrganizations(const Call& call, const PageStart& start,
                                                 v1::ListOrganizationsResponse& response) {
-  const absl::StatusOr<PageRequest> page = PageRequestOf(request);
-  if (!page.ok()) return page.status();
-  const PageScope scope = ScopeOf(call, *page);
-  const absl::StatusOr<std::string> start = StartOf(dependencies_.ring, scope, *page);
-  if (!start.ok()) return start.status();
   const absl::StatusOr<keys::OrganizationPage> found =
-      dependencies_.organizations.List(call.caller(), *start, page->show_deleted, page->page_size);
+      dependencies_.organizations.List(call.caller(), start.position, start.page.show_deleted, start.page.page_size);
   if (!found.ok()) return found.status();
   const size_t taken =
       FillPage(found->organizations, response.mutable_organizations(),
                [](const keys::OrganizationRecord& organization, v1::Organization* out) { ToProto(organization, out); });
   if (taken < found->organizations.size() || (found->more && taken > 0)) {
-    response.set_next_page_token(
-        SealPageToken(*keys::KeyRingHandle::Pin(dependencies_.ring), scope, found->organizations[taken - 1].id));
+    response.set_next_page_token(NextPageToken(start, found->organizations[taken - 1].id));
   }
   return absl::OkStatus();
 }

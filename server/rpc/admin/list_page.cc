@@ -25,18 +25,4 @@ absl::StatusOr<KeyPosition> ParseKeyPosition(const std::string& text) {
   return KeyPosition{.created_at = absl::FromUnixNanos(ns), .kid = std::move(kid)};
 }
 
-size_t FirstRoleAfter(const std::vector<keys::RoleRecord>& roles, const std::string& id) {
-  const auto rank = [](const std::string& role) {
-    const std::vector<keys::RoleRecord>& built_in = keys::BuiltInRoles();
-    const auto found =
-        std::find_if(built_in.begin(), built_in.end(), [&role](const keys::RoleRecord& one) { return one.id == role; });
-    // All custom roles come after all built-in ones, by id.
-    return std::make_pair(found - built_in.begin(), found == built_in.end() ? role : std::string());
-  };
-  const auto position = rank(id);
-  const auto next =
-      std::find_if(roles.begin(), roles.end(), [&](const keys::RoleRecord& role) { return rank(role.id) > position; });
-  return static_cast<size_t>(next - roles.begin());
-}
-
 }  // namespace latchkey::rpc

@@ -23,9 +23,6 @@ std::string FormatKeyPosition(const KeyPosition& position);
 // PAGE_TOKEN_INVALID for anything but what FormatKeyPosition wrote.
 absl::StatusOr<KeyPosition> ParseKeyPosition(const std::string& text);
 
-// The index of the first role after the one named `id` in the order of Roles::List, also if that one is gone.
-size_t FirstRoleAfter(const std::vector<keys::RoleRecord>& roles, const std::string& id);
-
 // Converts `records` one after another until the next would exceed kMaxPageBytes, at least one. Returns how many.
 template <typename Record, typename Item, typename Convert>
 size_t FillPage(const std::vector<Record>& records, google::protobuf::RepeatedPtrField<Item>* out,

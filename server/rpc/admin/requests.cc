@@ -1,5 +1,6 @@
 #include "server/rpc/admin/requests.h"
 
+#include <string>
 #include <utility>
 
 #include "server/base/errors.h"
@@ -7,6 +8,17 @@
 #include "server/rpc/call/validate.h"
 
 namespace latchkey::rpc {
+namespace {
+
+constexpr size_t kMaxQuoted = 64;  // Of what was sent, in an error.
+constexpr int kMostKeys = 1'000'000;
+
+absl::Status CheckMaxKeys(const v1::Organization& organization) {
+  if (organization.max_keys() >= 0 && organization.max_keys() <= kMostKeys) return absl::OkStatus();
+  return errors::FieldInvalid("organization.max_keys", "a number from 1 to 1,000,000, or 0 for the default");
+}
+
+}  // namespace
 
 absl::StatusOr<core::KeyName> KeyNameOf(const v1::GetKeyRequest& request) {
   static const FieldRules rules{.supported = {"name"}, .ignored = {}};
@@ -67,9 +79,9 @@ absl::StatusOr<PageRequest> PageRequestOf(const v1::ListRolesRequest& request) {
                      .assignable_only = request.assignable_only()};
 }
 
-absl::StatusOr<NewOrganization> NewOrganizationOf(const v1::CreateOrganizationRequest& request) {
+absl::StatusOr<keys::NewOrganization> NewOrganizationOf(const v1::CreateOrganizationRequest& request) {
   static const FieldRules rules{
-      .supported = {"organization_id", "organization", "organization.display_name"},
+      .supported = {"organization_id", "organization", "organization.display_name", "organization.max_keys"},
       .ignored = {"organization.name", "organization.state", "organization.create_time", "organization.update_time",
                   "organization.delete_time", "organization.etag", "organization.revision"}};
   if (absl::Status status = CheckSupported(request, rules); !status.ok()) return status;
@@ -77,10 +89,52 @@ absl::StatusOr<NewOrganization> NewOrganizationOf(const v1::CreateOrganizationRe
   const std::string& id = request.organization_id();
   if (id.empty()) return errors::FieldRequired("organization_id", wanted);
   if (!core::IsResourceId(id)) return errors::FieldInvalid("organization_id", wanted);
+  if (absl::Status status = CheckMaxKeys(request.organization()); !status.ok()) return status;
+  keys::NewOrganization organization{.id = id, .display_name = id, .max_keys = request.organization().max_keys()};
   const std::string& display_name = request.organization().display_name();
-  if (display_name.empty()) return NewOrganization{.id = id, .display_name = id};
+  if (display_name.empty()) return organization;
   if (absl::Status status = CheckDisplayName("organization.display_name", display_name); !status.ok()) return status;
-  return NewOrganization{.id = id, .display_name = display_name};
+  organization.display_name = display_name;
+  return organization;
+}
+
+absl::StatusOr<keys::OrganizationEdit> OrganizationEditOf(const v1::UpdateOrganizationRequest& request) {
+  static const FieldRules rules{
+      .supported = {"organization", "organization.name", "organization.etag", "organization.display_name",
+                    "organization.max_keys", "update_mask"},
+      .ignored = {"organization.state", "organization.create_time", "organization.update_time",
+                  "organization.delete_time", "organization.revision"}};
+  static constexpr char kMutable[] = "display_name, max_keys";
+  if (absl::Status status = CheckSupported(request, rules); !status.ok()) return status;
+  const v1::Organization& organization = request.organization();
+  absl::StatusOr<std::string> id = OrganizationIdOf("organization.name", organization.name());
+  if (!id.ok()) return id.status();
+  bool display_name = !organization.display_name().empty();
+  bool max_keys = organization.max_keys() != 0;
+  if (const auto& paths = request.update_mask().paths(); !paths.empty()) {
+    const bool all = paths.size() == 1 && paths[0] == "*";
+    display_name = max_keys = all;
+    for (const std::string& path : paths) {
+      display_name |= path == "display_name";
+      max_keys |= path == "max_keys";
+      if (!all && path != "display_name" && path != "max_keys") {
+        return errors::MaskPathInvalid(path.substr(0, kMaxQuoted), kMutable);
+      }
+    }
+  } else if (!display_name && !max_keys) {
+    return errors::FieldRequired("organization", std::string("at least one of ") + kMutable);
+  }
+  keys::OrganizationEdit edit{.id = *std::move(id), .etag = organization.etag()};
+  if (display_name) {
+    absl::Status status = CheckDisplayName("organization.display_name", organization.display_name());
+    if (!status.ok()) return status;
+    edit.display_name = organization.display_name();
+  }
+  if (max_keys) {
+    if (absl::Status status = CheckMaxKeys(organization); !status.ok()) return status;
+    edit.max_keys = organization.max_keys();
+  }
+  return edit;
 }
 
 absl::StatusOr<std::string> OrganizationIdOf(const v1::GetOrganizationRequest& request) {

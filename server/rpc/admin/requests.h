@@ -6,6 +6,7 @@
 #include "client/core/resource_names.h"
 #include "latchkey/v1/key_admin.pb.h"
 #include "server/keys/admin/key_registry.h"
+#include "server/keys/admin/organization_decisions.h"
 #include "server/keys/replication/revocation_waiter.h"
 
 // KeyAdmin's requests in, values of the domain out. Each function refuses a field that is set and not supported
@@ -22,11 +23,6 @@ struct PageRequest {
   bool assignable_only = false;
 };
 
-struct NewOrganization {
-  std::string id;
-  std::string display_name;
-};
-
 absl::StatusOr<keys::NewKey> NewKeyOf(const v1::CreateKeyRequest& request);
 absl::StatusOr<core::KeyName> KeyNameOf(const v1::GetKeyRequest& request);
 absl::StatusOr<PageRequest> PageRequestOf(const v1::ListKeysRequest& request);
@@ -35,7 +31,9 @@ absl::StatusOr<keys::KeyEdit> KeyEditOf(const v1::UpdateKeyRequest& request);
 absl::StatusOr<keys::KeyRemoval> KeyRemovalOf(const v1::DeleteKeyRequest& request);
 absl::StatusOr<keys::RevocationWait> RevocationWaitOf(const v1::DeleteKeyRequest& request);
 absl::StatusOr<PageRequest> PageRequestOf(const v1::ListRolesRequest& request);
-absl::StatusOr<NewOrganization> NewOrganizationOf(const v1::CreateOrganizationRequest& request);
+absl::StatusOr<keys::NewOrganization> NewOrganizationOf(const v1::CreateOrganizationRequest& request);
+// As KeyEditOf.
+absl::StatusOr<keys::OrganizationEdit> OrganizationEditOf(const v1::UpdateOrganizationRequest& request);
 absl::StatusOr<std::string> OrganizationIdOf(const v1::GetOrganizationRequest& request);
 absl::StatusOr<PageRequest> PageRequestOf(const v1::ListOrganizationsRequest& request);
 

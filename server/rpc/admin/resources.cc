@@ -63,6 +63,7 @@ void ToProto(const keys::OrganizationRecord& organization, v1::Organization* out
   if (organization.deleted()) ToProto(organization.deleted_at, out->mutable_delete_time());
   out->set_etag(keys::EtagOf(organization.revision));
   out->mutable_revision()->set_number(organization.revision);
+  out->set_max_keys(organization.key_quota());
 }
 
 void ToProto(const keys::RoleRecord& role, v1::Role* out) {

@@ -54,7 +54,7 @@ void Authenticator::Prove(const CallContext& call, absl::Duration time_left,
     done(bearer.status());
     return;
   }
-  verifier_.Prove(*bearer, time_left, call.peer().address, std::move(done));
+  verifier_.Prove(*bearer, time_left, {.address = call.peer().address, .share = ""}, std::move(done));
 }
 
 }  // namespace latchkey::rpc

@@ -6,18 +6,15 @@
 
 namespace latchkey::rpc {
 
-const std::array<Call::Step, 4> Call::kStepsBeforeTheWork = {
-    &Call::Authenticate,
-    &Call::TakeAPlaceInTheQueue,
-    &Call::CheckStillWanted,
-    &Call::StartWork,
+const std::array<Call::Step, 6> Call::kStepsBeforeTheWork = {
+    &Call::Authenticate,     &Call::Validate,          &Call::TakeAPlaceInTheQueue,
+    &Call::CheckStillWanted, &Call::AuthenticateAgain, &Call::StartWork,
 };
 
 Call::Call(std::unique_ptr<UnaryCall> transport, const Method& method, const CallDependencies& dependencies,
-           base::WorkQueue* workers, absl::Duration default_deadline)
+           absl::Duration default_deadline)
     : transport_(std::move(transport)),
       dependencies_(dependencies),
-      workers_(workers),
       default_deadline_(default_deadline),
       caller_(*transport_, method, dependencies.authenticator) {}
 
@@ -50,18 +47,26 @@ Call::StepResult Call::Authenticate() {
   return std::nullopt;
 }
 
+Call::StepResult Call::Validate() { return ReadRequest(); }
+
 Call::StepResult Call::TakeAPlaceInTheQueue() {
-  if (workers_ == nullptr) return absl::OkStatus();
-  std::function<void()> job = [self = shared_from_this()] { self->Resume(absl::OkStatus()); };
-  if (!workers_->TryRun(job)) return errors::WorkersBusy(kBusyRetryAfter);
+  base::WorkQueue* const queue = workers();
+  if (queue == nullptr) return absl::OkStatus();
+  queue->Run(caller().share(), [self = shared_from_this()](const absl::Status& turn) { self->Resume(turn); });
   return std::nullopt;
 }
 
 Call::StepResult Call::CheckStillWanted() {
-  if (workers_ == nullptr) return absl::OkStatus();  // It has not waited.
+  if (workers() == nullptr) return absl::OkStatus();  // It has not waited.
   if (transport_->IsCancelled()) return absl::CancelledError("cancelled");
   if (TimeLeft() <= absl::ZeroDuration()) return errors::DeadlineExceeded();
   return absl::OkStatus();
+}
+
+// Its key may have been revoked, or narrowed, while it waited.
+Call::StepResult Call::AuthenticateAgain() {
+  if (workers() == nullptr) return absl::OkStatus();
+  return caller_.FromMemory(/*counted=*/false).value_or(errors::LeaseExpired());
 }
 
 Call::StepResult Call::StartWork() {

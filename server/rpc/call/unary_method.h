@@ -12,15 +12,13 @@
 
 namespace latchkey::rpc {
 
-// How a door serves a unary RPC.
-template <typename Request, typename Response>
+// How a door serves a unary RPC. `Wanted`: what its requests are read into, before a call waits for its turn.
+template <typename Request, typename Response, typename Wanted>
 struct UnaryMethod {
-  using TypedCall = CallOf<Request, Response>;
+  using TypedCall = CallOf<Request, Response, Wanted>;
 
   const Method& method;
-  // Where the handler runs, because it may block; nullptr = on the transport's thread.
-  base::WorkQueue* workers = nullptr;
-  typename TypedCall::Handler handler;
+  typename TypedCall::Parts parts;
   // Of a call whose caller set no deadline. Empty = kDefaultDeadline.
   std::function<absl::Duration(const Request&)> default_deadline = {};
 
@@ -36,18 +34,18 @@ struct UnaryMethod {
         return;
       }
       const absl::Duration deadline = self.default_deadline ? self.default_deadline(request) : kDefaultDeadline;
-      std::make_shared<TypedCall>(std::move(transport), self.method, dependencies, self.workers, deadline,
-                                  std::move(request), self.handler)
+      std::make_shared<TypedCall>(std::move(transport), self.method, dependencies, deadline, std::move(request),
+                                  self.parts)
           ->Run();
     };
   }
 };
 
 // A handler that answers when it returns: top to bottom, with the call's status.
-template <typename Request, typename Response, typename Work>
-typename CallOf<Request, Response>::Handler Answering(Work work) {
-  return [work = std::move(work)](const std::shared_ptr<CallOf<Request, Response>>& call) {
-    call->Complete(base::Guarded([&] { return work(*call, call->request, call->response); }));
+template <typename Request, typename Response, typename Wanted, typename Work>
+auto Answering(Work work) {
+  return [work = std::move(work)](const std::shared_ptr<CallOf<Request, Response, Wanted>>& call) {
+    call->Complete(base::Guarded([&] { return work(*call, call->wanted(), call->response); }));
   };
 }
 

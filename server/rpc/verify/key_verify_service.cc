@@ -22,10 +22,10 @@ constexpr Method kReportUsage = {"latchkey.v1.KeyVerify/ReportUsage", keys::kVer
 
 // Where the results of a batch come together.
 struct Batch {
-  Batch(std::shared_ptr<CallOf<v1::BatchVerifyRequest, v1::BatchVerifyResponse>> of, int count)
+  Batch(std::shared_ptr<CallOf<v1::BatchVerifyRequest, v1::BatchVerifyResponse, std::monostate>> of, int count)
       : call(std::move(of)), open(count) {}
 
-  const std::shared_ptr<CallOf<v1::BatchVerifyRequest, v1::BatchVerifyResponse>> call;
+  const std::shared_ptr<CallOf<v1::BatchVerifyRequest, v1::BatchVerifyResponse, std::monostate>> call;
   std::atomic<int> open;
 };
 
@@ -42,6 +42,10 @@ void AnswerItem(Batch& batch, int index, const keys::AsyncVerifier::Answer& answ
     *result->mutable_error() = RpcStatusOf(answer.status(), batch.call->id());
   }
   if (batch.open.fetch_sub(1) == 1) batch.call->Complete(absl::OkStatus());
+}
+
+keys::VerifyAsker AskerOf(const Call& call) {
+  return {.organization = call.caller().organization, .share = call.caller().share(), .address = call.address()};
 }
 
 bool HasVersion(const keys::IndexedKey& key, int32_t version) {
@@ -65,20 +69,23 @@ KeyVerifyService::KeyVerifyService(const Dependencies& dependencies)
                       .clock = dependencies.clock},
                      dependencies.streams),
       methods_("latchkey.v1.KeyVerify") {
-  methods_.AddUnary("Verify",
-                    UnaryMethod<v1::VerifyRequest, v1::VerifyResponse>{
-                        .method = kVerify, .handler = [this](const auto& call) { Verify(call); }}
-                        .Start(dependencies_.calls));
-  methods_.AddUnary("BatchVerify",
-                    UnaryMethod<v1::BatchVerifyRequest, v1::BatchVerifyResponse>{
-                        .method = kBatchVerify, .handler = [this](const auto& call) { BatchVerify(call); }}
-                        .Start(dependencies_.calls));
-  methods_.AddUnary("ReportUsage",
-                    UnaryMethod<v1::ReportUsageRequest, v1::ReportUsageResponse>{
-                        .method = kReportUsage, .handler = [this](const auto& call) { ReportUsage(call); }}
-                        .Start(dependencies_.calls));
+  // What memory answers never waits, so handlers read their requests themselves, without a copy.
+  Add<v1::VerifyRequest, v1::VerifyResponse>(kVerify, &KeyVerifyService::Verify);
+  Add<v1::BatchVerifyRequest, v1::BatchVerifyResponse>(kBatchVerify, &KeyVerifyService::BatchVerify);
+  Add<v1::ReportUsageRequest, v1::ReportUsageResponse>(kReportUsage, &KeyVerifyService::ReportUsage);
   methods_.AddStream("StreamVerify", [this](StreamCall& call) { return verify_streams_.Open(call); });
   methods_.AddStream("Watch", [this](StreamCall& call) { return watch_streams_.Open(call); });
+}
+
+template <typename Request, typename Response>
+void KeyVerifyService::Add(const Method& method,
+                           void (KeyVerifyService::*handler)(const std::shared_ptr<AsyncCall<Request, Response>>&)) {
+  const std::string name = method.name;
+  methods_.AddUnary(
+      name.substr(name.find('/') + 1),
+      UnaryMethod<Request, Response, std::monostate>{
+          .method = method, .parts = {.handler = [this, handler](const auto& call) { (this->*handler)(call); }}}
+          .Start(dependencies_.calls));
 }
 
 void KeyVerifyService::Verify(const std::shared_ptr<VerifyCall>& call) {
@@ -98,7 +105,7 @@ void KeyVerifyService::Verify(const std::shared_ptr<VerifyCall>& call) {
   }
   std::vector<keys::AsyncVerifier::PendingItem> open;
   open.push_back({std::move(query), done});
-  async_verifier_.VerifyAsync(std::move(open), call->caller().organization, call->address(), call->TimeLeft());
+  async_verifier_.VerifyAsync(std::move(open), AskerOf(*call), call->TimeLeft());
 }
 
 void KeyVerifyService::BatchVerify(const std::shared_ptr<BatchCall>& call) {
@@ -124,7 +131,7 @@ void KeyVerifyService::BatchVerify(const std::shared_ptr<BatchCall>& call) {
     }
   }
   if (!open.empty()) {
-    async_verifier_.VerifyAsync(std::move(open), call->caller().organization, call->address(), call->TimeLeft());
+    async_verifier_.VerifyAsync(std::move(open), AskerOf(*call), call->TimeLeft());
   }
   if (batch->open.fetch_sub(1) == 1) call->Complete(absl::OkStatus());
 }

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <variant>
 
 #include "latchkey/v1/key_verify.pb.h"
 #include "server/base/clock.h"
@@ -46,9 +47,15 @@ class KeyVerifyService {
   void StartDraining();
 
  private:
-  using VerifyCall = CallOf<v1::VerifyRequest, v1::VerifyResponse>;
-  using BatchCall = CallOf<v1::BatchVerifyRequest, v1::BatchVerifyResponse>;
-  using ReportCall = CallOf<v1::ReportUsageRequest, v1::ReportUsageResponse>;
+  template <typename Request, typename Response>
+  using AsyncCall = CallOf<Request, Response, std::monostate>;
+  using VerifyCall = AsyncCall<v1::VerifyRequest, v1::VerifyResponse>;
+  using BatchCall = AsyncCall<v1::BatchVerifyRequest, v1::BatchVerifyResponse>;
+  using ReportCall = AsyncCall<v1::ReportUsageRequest, v1::ReportUsageResponse>;
+
+  template <typename Request, typename Response>
+  void Add(const Method& method,
+           void (KeyVerifyService::*handler)(const std::shared_ptr<AsyncCall<Request, Response>>&));
 
   void Verify(const std::shared_ptr<VerifyCall>& call);
   void BatchVerify(const std::shared_ptr<BatchCall>& call);

@@ -127,7 +127,12 @@ class VerifyStreams::Stream final : public AuthenticatedStream {
       }
       if (out->used > 0) SendLocked(std::move(out));
     }
-    if (count > 0) async_verifier_.VerifyAsync(std::move(open), organization, caller().address(), *timeout);
+    if (count > 0) {
+      async_verifier_.VerifyAsync(
+          std::move(open),
+          {.organization = organization, .share = caller().principal().share(), .address = caller().address()},
+          *timeout);
+    }
     const std::lock_guard lock(mutex());
     AllowReadLocked();
     LeaveLocked(/*took=*/true);

@@ -23,6 +23,10 @@ namespace {
 constexpr Method kWatch = {"latchkey.v1.KeyVerify/Watch", keys::kVerify, false};
 constexpr auto kSweepEvery = std::chrono::seconds(1);
 constexpr auto kDrainGrace = std::chrono::seconds(1);
+// A thousand clients of one key come back at once after a restart.
+constexpr double kSubscribesPerSecond = 200;
+constexpr int kSubscribesAtOnce = 2000;
+constexpr size_t kSubscribers = 16'384;  // Keys whose subscribing is remembered.
 
 }  // namespace
 
@@ -50,6 +54,8 @@ class WatchStreams::Stream final : public AuthenticatedStream {
       : AuthenticatedStream(call, kWatch, streams.dependencies_.calls, streams.registry_, streams.dependencies_.clock,
                             {}),
         shared_(streams.shared_),
+        subscribes_(streams.subscribes_),
+        clock_(streams.dependencies_.clock),
         session_(std::in_place, keys::WatchSession::Dependencies{.hub = streams.dependencies_.hub,
                                                                  .index = streams.dependencies_.index,
                                                                  .follower = streams.dependencies_.follower,
@@ -78,6 +84,8 @@ class WatchStreams::Stream final : public AuthenticatedStream {
   absl::Status SubscribeLocked() {
     absl::StatusOr<Subscription> wanted = SubscriptionOf(request_);
     if (!wanted.ok()) return wanted.status();
+    const absl::Duration wait = subscribes_.TakeOrWait(caller().principal().kid, clock_.BootNow());
+    if (wait > absl::ZeroDuration()) return errors::WorkersBusy(wait);
     const std::string& own = caller().principal().organization;
     for (const std::string& organization : wanted->organizations) {
       if (!caller().principal().ActsOn(organization)) return errors::FieldNotSupported("subscribe.organizations");
@@ -98,6 +106,8 @@ class WatchStreams::Stream final : public AuthenticatedStream {
 
   void PumpLocked() override {
     if (ended() || writing()) return;
+    if (session_->subscribed()) EndIfCallerIsRefusedLocked();
+    if (ended()) return;
     const std::optional<keys::WatchSession::Message> next = session_->Next();
     if (!session_->ended().ok()) EndLocked(session_->ended(), /*drop=*/true);
     if (!next.has_value()) return;
@@ -114,14 +124,25 @@ class WatchStreams::Stream final : public AuthenticatedStream {
 
   void SweepLocked(bool over) override {
     if (over) EndLocked(errors::ShuttingDown(), /*drop=*/true);
+    EndIfCallerIsRefusedLocked();
     session_->CheckLiveness();
     if (!session_->ended().ok()) EndLocked(session_->ended(), /*drop=*/true);
+  }
+
+  // Its key may have been revoked since its last message: nothing more is given to it, and nothing at all for longer
+  // than to the next sweep.
+  void EndIfCallerIsRefusedLocked() {
+    if (taking()) return;  // It is being judged.
+    const std::optional<absl::Status> known = caller().FromMemory(/*counted=*/false);
+    if (known.has_value() && Caller::IsRefusal(*known)) EndLocked(*known, /*drop=*/true);
   }
 
   // Unsubscribed here, not when the last who wakes it lets go: the hub must not wait for a client that is gone.
   void ReleaseLocked() override { session_.reset(); }
 
   const std::shared_ptr<Shared> shared_;
+  base::RateLimiter& subscribes_;
+  const base::Clock& clock_;
   v1::WatchRequest request_;
 
   // Under mutex().
@@ -131,7 +152,11 @@ class WatchStreams::Stream final : public AuthenticatedStream {
 };
 
 WatchStreams::WatchStreams(const Dependencies& dependencies, size_t limit)
-    : dependencies_(dependencies), registry_(limit), shared_(std::make_shared<Shared>()), writer_([this] { Work(); }) {}
+    : dependencies_(dependencies),
+      registry_(limit),
+      subscribes_(kSubscribesPerSecond, kSubscribesAtOnce, kSubscribers),
+      shared_(std::make_shared<Shared>()),
+      writer_([this] { Work(); }) {}
 
 WatchStreams::~WatchStreams() {
   {

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "server/base/clock.h"
+#include "server/base/rate_limiter.h"
 #include "server/keys/replication/key_index.h"
 #include "server/keys/replication/log_follower.h"
 #include "server/keys/replication/watch_hub.h"
@@ -16,8 +17,9 @@ namespace latchkey::rpc {
 
 // The open Watch streams: each drives a keys::WatchSession. Messages that answer the client are written on the
 // transport's own threads; what the log brings is written by one thread for all streams, so that the follower never
-// waits for a socket. The same thread looks at all streams each second and ends those whose session is over.
-// Thread-safe.
+// waits for a socket. The same thread looks at all streams each second and ends those whose session is over, or whose
+// caller is no longer good. One key may subscribe 200 times a second (2,000 times at once), so that the copies of what
+// was missed stay few. Thread-safe.
 class WatchStreams {
  public:
   // What it works with; all outlive it.
@@ -46,6 +48,7 @@ class WatchStreams {
 
   const Dependencies dependencies_;
   StreamRegistry registry_;
+  base::RateLimiter subscribes_;          // By key.
   const std::shared_ptr<Shared> shared_;  // The hub may wake a stream of ours while we are gone already.
   std::thread writer_;
 };

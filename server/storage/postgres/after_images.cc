@@ -77,7 +77,8 @@ void WriteKey(Connection& connection, const keys::KeyRecord& key, const std::opt
 void WriteOrganization(Connection& connection, const keys::OrganizationRecord& organization, bool known) {
   MustChangeOne(connection.Run(known ? "update_organization" : "insert_organization", Text(organization.id),
                                Text(organization.display_name), TimeText(organization.created_at),
-                               TimeText(organization.updated_at), TimeText(organization.deleted_at)));
+                               TimeText(organization.updated_at), TimeText(organization.deleted_at),
+                               organization.max_keys));
 }
 
 void WriteRole(Connection& connection, const keys::RoleRecord& role) {
@@ -111,10 +112,10 @@ void WriteAfterImages(Connection& connection, const LockPlan& plan, const Locked
   // First, so that of two requests with one id the later waits here and then looks again.
   if (!plan.request_id.empty()) {
     connection.Run("insert_request_id", Text(plan.request_scope), Text(plan.request_id), Text(mutation.request_name));
+    connection.Run("forget_request_ids", Text(plan.request_scope));
   }
   std::set<std::string> known_keys;
   for (const auto& [kid, key] : state.keys) known_keys.insert(kid);
-  for (const keys::KeyRecord& child : state.children) known_keys.insert(child.kid);
   std::set<std::string> known_organizations;
   if (state.organization.has_value()) known_organizations.insert(state.organization->id);
   bool owner_ever = state.owner_ever;

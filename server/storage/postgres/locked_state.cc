@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "server/storage/postgres/rows.h"
 
 namespace latchkey::storage::postgres {
@@ -76,20 +78,28 @@ LockedState LockAndRead(Connection& connection, const LockPlan& plan) {
     const pqxx::result rows = connection.Run("read_organization", Text(plan.organization));
     if (!rows.empty()) state.organization = OrganizationFrom(rows[0]);
   }
-  if (!plan.children_of.empty()) {
+  if (!plan.children.creator_kid.empty()) {
     RoleIds held;
-    for (const auto& row : connection.Run("children", Text(plan.children_of))) {
-      state.children.push_back(KeyFrom(row));
+    const std::string ttl =
+        plan.children.ttl ? absl::StrCat(absl::ToInt64Microseconds(*plan.children.ttl), " microseconds") : "";
+    for (const auto& row : connection.Run("children", Text(plan.children.creator_kid), TimeText(plan.children.end), ttl,
+                                          ArrayText(plan.children.allowed_cidrs))) {
+      state.children.push_back({.organization = row[0].as<std::string>(),
+                                .role = row[1].as<std::string>(),
+                                .count = row[2].as<int64_t>(),
+                                .beyond = row[3].as<int64_t>()});
       held.emplace(state.children.back().organization, state.children.back().role);
     }
     state.children_roles = ReadRoles(connection, held);
   }
-  const pqxx::result facts = connection.Run("facts", Text(plan.request_scope), Text(plan.request_id),
-                                            plan.count_other_owners, Text(plan.organization), ArrayText(plan.kids));
+  const pqxx::result facts = connection.Run(
+      "facts", Text(plan.request_scope), Text(plan.request_id), plan.count_other_owners, Text(plan.organization),
+      ArrayText(plan.kids), plan.count_keys && state.organization ? state.organization->key_quota() : 0);
   state.now = ParseTime(facts.at(0)[0].c_str());
   state.owner_ever = facts.at(0)[1].as<bool>();
   if (!plan.request_id.empty() && !facts.at(0)[2].is_null()) state.replayed_name = facts.at(0)[2].as<std::string>();
   state.other_owners = facts.at(0)[3].as<int>();
+  state.live_keys = facts.at(0)[4].as<int>();
   state.settings = SettingsFrom(facts.at(0));
   return state;
 }

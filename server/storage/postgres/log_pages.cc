@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "server/base/errors.h"
 #include "server/storage/postgres/connection_pool.h"
@@ -79,9 +80,15 @@ absl::StatusOr<LogPage> PostgresKeyStore::RenewLease(const Heartbeat& beat, int6
   ConnectionPool::PooledConnection lease = pool_->Borrow();
   if (!lease) return errors::DatabaseUnavailable();
   const int notices_before = lease->notices();
+  std::vector<std::string> organizations, revisions;
+  for (const auto& [organization, revision] : beat.acknowledged.behind) {
+    organizations.push_back(organization);
+    revisions.push_back(absl::StrCat(revision));
+  }
   try {
     const pqxx::result result = lease->Run("renew_lease", cursor, limit, postgres::Text(beat.replica),
-                                           beat.applied_revision, beat.acknowledged_revision);
+                                           beat.applied_revision, beat.acknowledged.oldest(), beat.acknowledged.others,
+                                           postgres::ArrayText(organizations), postgres::ArrayText(revisions));
     // The only thing a commit warns of is that it was not replicated as the operator asked: it may yet be lost.
     if (lease->notices() != notices_before) {
       lease.Drop();

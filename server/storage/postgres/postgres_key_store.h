@@ -48,12 +48,14 @@ class PostgresKeyStore final : public KeyStore {
   absl::StatusOr<keys::Settings> ReadSettings() override;
   absl::Status PutProofs(std::vector<keys::KeyProof> proofs) override;
   absl::Status AddUses(std::vector<Use> uses, std::vector<UseReport> reports) override;
-  absl::StatusOr<std::optional<keys::KeyRecord>> ReadKey(const std::string& kid) override;
+  absl::StatusOr<std::optional<keys::KeyRecord>> ReadKey(const std::string& organization,
+                                                         const std::string& kid) override;
   absl::StatusOr<std::optional<keys::OrganizationRecord>> ReadOrganization(const std::string& id) override;
   absl::StatusOr<std::vector<keys::KeyRecord>> ListKeys(const KeyQuery& query) override;
   absl::StatusOr<std::vector<keys::OrganizationRecord>> ListOrganizations(const std::string& after_id,
                                                                           bool show_deleted, int limit) override;
-  absl::StatusOr<std::vector<keys::RoleRecord>> ListRoles(const std::string& organization) override;
+  absl::StatusOr<std::vector<keys::RoleRecord>> ListRoles(const std::string& organization, const std::string& after_id,
+                                                          int limit) override;
   absl::StatusOr<std::vector<keys::StoredSecret>> ReadSecrets(const std::string& kid) override;
   absl::StatusOr<std::map<std::string, std::string>> SettleKeyRingChecks(
       const std::map<std::string, std::string>& checks) override;

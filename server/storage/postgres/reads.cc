@@ -34,10 +34,11 @@ absl::StatusOr<keys::Settings> PostgresKeyStore::ReadSettings() {
   return settings;
 }
 
-absl::StatusOr<std::optional<keys::KeyRecord>> PostgresKeyStore::ReadKey(const std::string& kid) {
+absl::StatusOr<std::optional<keys::KeyRecord>> PostgresKeyStore::ReadKey(const std::string& organization,
+                                                                         const std::string& kid) {
   std::optional<keys::KeyRecord> key;
   const absl::Status status = OnConnection("reading a key", [&](Connection& connection) {
-    const pqxx::result result = connection.Run("read_key", postgres::Text(kid));
+    const pqxx::result result = connection.Run("read_key", postgres::Text(kid), postgres::Text(organization));
     key = result.empty() ? std::nullopt : std::optional(postgres::UsedKeyFrom(result[0]));
   });
   if (!status.ok()) return status;
@@ -58,8 +59,9 @@ absl::StatusOr<std::vector<keys::KeyRecord>> PostgresKeyStore::ListKeys(const Ke
   std::vector<keys::KeyRecord> keys;
   const absl::Time before = query.before_kid.empty() ? absl::InfiniteFuture() : query.before_created_at;
   const absl::Status status = OnConnection("listing keys", [&](Connection& connection) {
-    keys = KeysFrom(connection.Run("list_keys", postgres::Text(query.organization), query.show_deleted,
-                                   postgres::TimeText(before), postgres::Text(query.before_kid), query.limit));
+    keys =
+        KeysFrom(connection.Run(query.show_deleted ? "list_keys" : "list_live_keys", postgres::Text(query.organization),
+                                postgres::TimeText(before), postgres::Text(query.before_kid), query.limit));
   });
   if (!status.ok()) return status;
   return keys;
@@ -79,11 +81,13 @@ absl::StatusOr<std::vector<keys::OrganizationRecord>> PostgresKeyStore::ListOrga
   return organizations;
 }
 
-absl::StatusOr<std::vector<keys::RoleRecord>> PostgresKeyStore::ListRoles(const std::string& organization) {
+absl::StatusOr<std::vector<keys::RoleRecord>> PostgresKeyStore::ListRoles(const std::string& organization,
+                                                                          const std::string& after_id, int limit) {
   std::vector<keys::RoleRecord> roles;
   const absl::Status status = OnConnection("listing roles", [&](Connection& connection) {
     roles.clear();
-    for (const auto& row : connection.Run("list_roles", postgres::Text(organization))) {
+    for (const auto& row :
+         connection.Run("list_roles", postgres::Text(organization), postgres::Text(after_id), limit)) {
       roles.push_back(postgres::RoleFrom(row));
     }
   });

@@ -36,14 +36,17 @@ absl::StatusOr<std::vector<Replica>> PostgresKeyStore::ReadReplicas() {
   const absl::Status status = OnConnection("reading the replicas", [&](Connection& connection) {
     replicas.clear();
     for (const auto& row : connection.Run("read_replicas")) {
-      Replica& replica = replicas.emplace_back();
-      replica.id = row[0].as<std::string>();
+      std::string id = row[0].as<std::string>();
+      if (replicas.empty() || replicas.back().id != id) replicas.emplace_back().id = std::move(id);
+      Replica& replica = replicas.back();
       replica.beat = row[1].as<int64_t>();
       replica.applied_revision = row[2].as<int64_t>();
-      replica.acknowledged_revision = row[3].as<int64_t>();
+      replica.acknowledged.others = row[3].as<int64_t>();
       replica.doorbell = row[4].as<std::string>();
       replica.oldest_level = row[5].as<int>();
       replica.newest_level = row[6].as<int>();
+      // A row for each organization that is behind; one without if none is.
+      if (!row[7].is_null()) replica.acknowledged.behind.emplace_back(row[7].as<std::string>(), row[8].as<int64_t>());
     }
   });
   if (!status.ok()) return status;

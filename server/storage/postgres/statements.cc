@@ -76,14 +76,20 @@ const std::vector<Statement>& Statements() {
       {"roles_by_id", "SELECT " LATCHKEY_ROLE_COLUMNS
                       " FROM roles r WHERE (r.organization, r.id) IN (SELECT * FROM unnest($1::text[], $2::text[]))"},
       {"children",
-       "SELECT " LATCHKEY_KEY_COLUMNS
-       " FROM keys k WHERE k.creator_kid = $1 AND k.creator_kid <> '' AND k.deleted_at = 'infinity' ORDER BY k.kid"},
+       "SELECT k.organization, k.role, count(*), count(*) FILTER (WHERE "
+       "(k.expires_at > coalesce(clock_timestamp() + nullif($3, '')::interval, $2::timestamptz) "
+       "AND k.expires_at > clock_timestamp()) OR (cardinality($4::text[]) > 0 AND (cardinality(k.allowed_cidrs) = 0 "
+       "OR EXISTS (SELECT 1 FROM unnest(k.allowed_cidrs) AS of_child (block) WHERE NOT EXISTS (SELECT 1 "
+       "FROM unnest($4::text[]) AS own (block) WHERE of_child.block::inet <<= own.block::inet))))) "
+       "FROM keys k WHERE k.creator_kid = $1 AND k.creator_kid <> '' AND k.deleted_at = 'infinity' "
+       "GROUP BY k.organization, k.role ORDER BY k.organization, k.role"},
       {"facts",
        "SELECT clock_timestamp(), EXISTS (SELECT 1 FROM milestones WHERE name = 'system_owner'), "
        "(SELECT name FROM request_ids WHERE scope = $1 AND request_id = $2), "
        "CASE WHEN $3::boolean THEN (SELECT count(*) FROM keys k WHERE k.organization = $4 AND k.role = 'owner' AND "
        "k.deleted_at = 'infinity' AND k.expires_at = 'infinity' AND k.kid <> ALL($5::text[])) ELSE 0 "
-       "END, " LATCHKEY_SETTINGS_COLUMNS " FROM settings s"},
+       "END, (SELECT count(*) FROM (SELECT FROM keys k WHERE $6::integer > 0 AND k.organization = $4 AND "
+       "k.deleted_at = 'infinity' LIMIT $6::integer) AS counted), " LATCHKEY_SETTINGS_COLUMNS " FROM settings s"},
 
       // --- After-images.
       {"insert_key", InsertKey()},
@@ -98,9 +104,11 @@ const std::vector<Statement>& Statements() {
       {"drop_proof", "DELETE FROM proofs WHERE kid = $1 AND version = $2"},
       {"drop_versions", "DELETE FROM secret_versions WHERE kid = $1 AND version <> ALL($2::integer[])"},
       {"insert_organization",
-       "INSERT INTO organizations (id, display_name, created_at, updated_at, deleted_at) VALUES ($1, $2, $3, $4, $5)"},
+       "INSERT INTO organizations (id, display_name, created_at, updated_at, deleted_at, max_keys) "
+       "VALUES ($1, $2, $3, $4, $5, $6)"},
       {"update_organization",
-       "UPDATE organizations SET display_name = $2, created_at = $3, updated_at = $4, deleted_at = $5 WHERE id = $1"},
+       "UPDATE organizations SET display_name = $2, created_at = $3, updated_at = $4, deleted_at = $5, max_keys = $6 "
+       "WHERE id = $1"},
       {"put_role",
        "INSERT INTO roles (organization, id, display_name, description, documentation_uri, permissions, created_at, "
        "updated_at) VALUES ($1, $2, $3, $4, $5, $6::text[], $7, $8) ON CONFLICT (organization, id) DO UPDATE SET "
@@ -113,6 +121,14 @@ const std::vector<Statement>& Statements() {
        "UPDATE settings SET bound_us = $1, previous_bound_us = $2, changed_at = $3, level = $4 "
        "WHERE bound_us <= $2 AND level <= $4"},
       {"insert_request_id", "INSERT INTO request_ids (scope, request_id, name) VALUES ($1, $2, $3)"},
+      // Those of one caller beyond its newest ten thousand, and those of a day ago; two of each, so that a row more
+      // makes
+      // it a row less. Nobody waits for the other who is at the same ones.
+      {"forget_request_ids",
+       "WITH own AS MATERIALIZED (SELECT ctid FROM request_ids WHERE scope = $1 ORDER BY created_at DESC "
+       "OFFSET 10000 LIMIT 2 FOR UPDATE SKIP LOCKED), old AS MATERIALIZED (SELECT ctid FROM request_ids "
+       "WHERE created_at < clock_timestamp() - interval '1 day' ORDER BY created_at LIMIT 2 FOR UPDATE SKIP LOCKED) "
+       "DELETE FROM request_ids WHERE ctid = ANY(ARRAY(SELECT ctid FROM own UNION ALL SELECT ctid FROM old))"},
       {"first_system_owner", "INSERT INTO milestones (name) VALUES ('system_owner')"},
 
       // --- The end of a transaction.
@@ -125,22 +141,32 @@ const std::vector<Statement>& Statements() {
       {"read_log", "SELECT " LOG_PAGE},
       {"read_chain", "SELECT chain FROM change_log WHERE rev = $1"},
       {"read_settings", "SELECT " LATCHKEY_SETTINGS_COLUMNS " FROM settings s"},
-      {"read_key", "SELECT " LATCHKEY_KEY_COLUMNS ", " LATCHKEY_KEY_USE " FROM keys k WHERE k.kid = $1"},
+      {"read_key",
+       "SELECT " LATCHKEY_KEY_COLUMNS ", " LATCHKEY_KEY_USE " FROM keys k WHERE k.kid = $1 AND k.organization = $2"},
       {"read_organization", "SELECT " LATCHKEY_ORGANIZATION_COLUMNS " FROM organizations o WHERE o.id = $1"},
+      // Two statements: each has an index with what it shows and nothing else, so that a page reads no more than it
+      // shows.
       {"list_keys", "SELECT " LATCHKEY_KEY_COLUMNS ", " LATCHKEY_KEY_USE
-                    " FROM keys k WHERE k.organization = $1 AND ($2::boolean OR k.deleted_at = 'infinity') AND "
-                    "(k.created_at, k.kid) < ($3::timestamptz, $4) ORDER BY k.created_at DESC, k.kid DESC LIMIT $5"},
+                    " FROM keys k WHERE k.organization = $1 AND (k.created_at, k.kid) < ($2::timestamptz, $3) "
+                    "ORDER BY k.created_at DESC, k.kid DESC LIMIT $4"},
+      {"list_live_keys",
+       "SELECT " LATCHKEY_KEY_COLUMNS ", " LATCHKEY_KEY_USE
+       " FROM keys k WHERE k.organization = $1 AND k.deleted_at = 'infinity' AND "
+       "(k.created_at, k.kid) < ($2::timestamptz, $3) ORDER BY k.created_at DESC, k.kid DESC LIMIT $4"},
       {"list_organizations",
        "SELECT " LATCHKEY_ORGANIZATION_COLUMNS
        " FROM organizations o WHERE o.id > $1 AND ($2::boolean OR o.deleted_at = 'infinity') ORDER BY o.id LIMIT $3"},
-      {"list_roles", "SELECT " LATCHKEY_ROLE_COLUMNS " FROM roles r WHERE r.organization = $1 ORDER BY r.id"},
+      {"list_roles",
+       "SELECT " LATCHKEY_ROLE_COLUMNS " FROM roles r WHERE r.organization = $1 AND r.id > $2 ORDER BY r.id LIMIT $3"},
       {"read_secrets",
        "SELECT s.version, s.hash, s.pepper_id, p.generation, p.digest FROM secret_versions s "
        "LEFT JOIN proofs p ON p.kid = s.kid AND p.version = s.version "
        "WHERE s.kid = $1 AND s.hash IS NOT NULL ORDER BY s.version"},
       {"read_replicas",
-       "SELECT replica, beat, applied_rev, acknowledged_rev, doorbell, oldest_level, newest_level FROM replica_lease "
-       "ORDER BY replica"},
+       "SELECT r.replica, r.beat, r.applied_rev, coalesce(r.others_rev, r.acknowledged_rev), r.doorbell, "
+       "r.oldest_level, r.newest_level, b.organization, b.rev FROM replica_lease r LEFT JOIN LATERAL "
+       "unnest(r.behind_organizations, r.behind_revs) AS b (organization, rev) ON true "
+       "ORDER BY r.replica, b.organization"},
 
       // --- Replicas.
       {"enter_replica",
@@ -154,6 +180,7 @@ const std::vector<Statement>& Statements() {
       // Write and page in one statement: they have one snapshot, and on a standby there is neither.
       {"renew_lease",
        "WITH beat AS (UPDATE replica_lease SET beat = beat + 1, applied_rev = $4, acknowledged_rev = $5, "
+       "others_rev = $6, behind_organizations = $7::text[], behind_revs = $8::bigint[], "
        "seen_at = clock_timestamp() WHERE replica = $3 RETURNING 1) SELECT (SELECT count(*) FROM beat), " LOG_PAGE},
 
       // --- Beside the log. Each batch takes its rows in one order.
@@ -187,7 +214,8 @@ const std::vector<Statement>& Statements() {
        "FROM unnest($1::text[], $2::integer[], $3::timestamptz[], $4::smallint[], $5::bigint[]) "
        "AS given (kid, version, hour, decision, count) WHERE EXISTS (SELECT 1 FROM keys k WHERE k.kid = given.kid) "
        "ORDER BY given.kid COLLATE \"C\", given.version, given.hour, given.decision "
-       "ON CONFLICT (kid, version, hour, decision) DO UPDATE SET count = u.count + excluded.count"},
+       "ON CONFLICT (kid, version, hour, decision) DO UPDATE SET count = least(u.count::numeric + excluded.count, "
+       "9223372036854775807)::bigint"},
 
       // --- The key ring.
       {"put_checks",

@@ -29,6 +29,7 @@ const std::vector<Statement>& Statements();
   "r.organization, r.id, r.display_name, r.description, r.documentation_uri, to_json(r.permissions) AS permissions, " \
   "r.created_at, "                                                                                                    \
   "r.updated_at, r.revision, false AS removed"
-#define LATCHKEY_ORGANIZATION_COLUMNS "o.id, o.display_name, o.created_at, o.updated_at, o.deleted_at, o.revision"
+#define LATCHKEY_ORGANIZATION_COLUMNS \
+  "o.id, o.display_name, o.created_at, o.updated_at, o.deleted_at, o.max_keys, o.revision"
 
 }  // namespace latchkey::storage::postgres

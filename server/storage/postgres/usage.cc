@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "client/core/saturating_sum.h"
 #include "server/storage/postgres/connection.h"
 #include "server/storage/postgres/postgres_key_store.h"
 #include "server/storage/postgres/rows.h"
@@ -31,7 +32,9 @@ class UseSums {
         absl::Time& last = last_uses_.try_emplace({use.kid, use.version}, use.last_used_at).first->second;
         last = std::max(last, use.last_used_at);
       }
-      if (use.count > 0) hours_[{use.kid, use.version, use.hour, use.decision}] += use.count;
+      if (use.count <= 0) continue;
+      int64_t& sum = hours_[{use.kid, use.version, use.hour, use.decision}];
+      sum = core::SaturatingSum(sum, use.count);
     }
   }
 

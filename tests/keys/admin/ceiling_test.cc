@@ -92,12 +92,17 @@ TEST(Ceilings, TheErrorNamesTheEndThatIsExceeded) {
 
 TEST(RequireDescendantsAtMost, ChildrenAreComparedByTheRolesTheyHold) {
   storage::LockedState state = StateWith({});
-  state.children = {Key("c1", "custom")};
+  state.children = {{.organization = "acme", .role = "custom", .count = 3, .beyond = 1}};
   // `roles` are the locked ones; a child's role is among `children_roles`.
   state.roles[{"acme", "custom"}] = RoleRecord{.permissions = {"app.a"}};
   state.children_roles[{"acme", "custom"}] = RoleRecord{.permissions = {"app.b"}};
-  EXPECT_THAT(RequireDescendantsAtMost(state, {.permissions = {"app.b"}}), IsOk());
-  EXPECT_THAT(RequireDescendantsAtMost(state, {.permissions = {"app.a"}}), HasReason("DESCENDANTS_EXCEED_CREATOR"));
+  const auto above = [&state](const std::vector<std::string>& lowered) {
+    return errors::DetailOf(RequireDescendantsAtMost(state, lowered))->metadata.at("count");
+  };
+  EXPECT_EQ(above({"app.b"}), "1");
+  EXPECT_EQ(above({"app.a"}), "3");
+  state.children[0].beyond = 0;
+  EXPECT_THAT(RequireDescendantsAtMost(state, {"app.b"}), IsOk());
 }
 
 }  // namespace

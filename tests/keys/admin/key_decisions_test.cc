@@ -292,25 +292,37 @@ TEST(DecideUpdate, WhatIsGivenIsAtMostWhatTheLiveCreatorHasToo) {
   }
 }
 
+KeyEdit ToCidrs(std::vector<std::string> cidrs) {
+  KeyEdit edit = Edit();
+  edit.allowed_cidrs = std::move(cidrs);
+  return edit;
+}
+
 TEST(DecideUpdate, AKeyIsNotLoweredBelowTheLiveKeysItCreated) {
   const KeyRecord owner = Key("caller", "owner");
   const KeyRecord admin = Key("target", "admin");
+  // What it created, by role; `beyond`: those that the store found to live longer, or to be used from elsewhere, than
+  // the edit allows.
+  const auto of = [](const std::string& role, int64_t count, int64_t beyond = 0) {
+    return storage::ChildGroup{.organization = "acme", .role = role, .count = count, .beyond = beyond};
+  };
   const struct {
     const char* what;
-    std::vector<KeyRecord> children;
+    std::vector<storage::ChildGroup> children;
     KeyEdit edit;
     int above;  // 0 = it is written.
   } cases[] = {
       {"no child", {}, ToRole("viewer"), 0},
-      {"a lesser role above one of two", {Key("c1", "editor"), Key("c2", "viewer")}, ToRole("viewer"), 1},
-      {"a lesser role above two", {Key("c1", "editor"), Key("c2", "admin")}, ToRole("viewer"), 2},
-      {"a lesser role that is enough", {Key("c1", "viewer")}, ToRole("editor"), 0},
-      {"an incomparable role", {Key("c1", "keeper-b")}, ToRole("keeper-a"), 1},
-      {"a shorter life", {Key("c1", "viewer", kLater)}, ToEnd(At(kSoon)), 1},
-      {"a shorter life that is enough", {Key("c1", "viewer", kSoon)}, ToEnd(At(kSoon)), 0},
-      {"a child whose end has come", {Key("c1", "viewer", kNow)}, ToEnd(After(-absl::Hours(1))), 0},
-      {"a name", {Key("c1", "owner")}, Rename(), 0},
-      {"a child whose role is gone", {Key("c1", "no-such")}, ToRole("viewer"), 0},
+      {"a lesser role above one of two", {of("editor", 1), of("viewer", 1)}, ToRole("viewer"), 1},
+      {"a lesser role above many", {of("editor", 20'000), of("admin", 2)}, ToRole("viewer"), 20'002},
+      {"a lesser role that is enough", {of("viewer", 1)}, ToRole("editor"), 0},
+      {"an incomparable role", {of("keeper-b", 1)}, ToRole("keeper-a"), 1},
+      {"a shorter life", {of("viewer", 3, 1)}, ToEnd(At(kSoon)), 1},
+      {"a shorter life that is enough", {of("viewer", 3)}, ToEnd(At(kSoon)), 0},
+      {"fewer addresses", {of("viewer", 3, 2)}, ToCidrs({"10.0.0.0/8"}), 2},
+      {"fewer addresses that are enough", {of("viewer", 3)}, ToCidrs({"10.0.0.0/8"}), 0},
+      {"a name", {of("owner", 1, 1)}, Rename(), 0},
+      {"children whose role is gone", {of("no-such", 1)}, ToRole("viewer"), 0},
   };
   for (const auto& c : cases) {
     LockedState state = StateWith({owner, admin});
@@ -374,7 +386,7 @@ TEST(DecideDelete, ADeleteNeedsTheTargetsRoleAtMostTheCallersAndNothingElse) {
   // What it created stays, whatever it holds.
   const KeyRecord caller = Key("caller", "owner");
   LockedState state = StateWith({caller, Key("target", "admin")});
-  state.children = {CreatedBy("target", Key("c1", "admin"))};
+  state.children = {{.organization = "acme", .role = "admin", .count = 1}};
   EXPECT_EQ(Said(Delete(state, caller, Removal())), kWrite);
 }
 

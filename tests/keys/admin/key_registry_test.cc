@@ -35,13 +35,19 @@ KeyEdit WithRole(const KeyRecord& key, const std::string& role) {
   return edit;
 }
 
+std::vector<std::string> IdsOf(const absl::StatusOr<RolePage>& page) {
+  std::vector<std::string> ids;
+  for (const RoleRecord& role : page->roles) ids.push_back(role.id);
+  return ids;
+}
+
 // Lets something happen right after the first ReadKey: between a look at the target and the locks.
 class AfterFirstRead : public testing::ForwardingStore {
  public:
   AfterFirstRead(storage::KeyStore& behind, std::function<void()> happens)
       : ForwardingStore(behind), happens_(std::move(happens)) {}
-  absl::StatusOr<std::optional<KeyRecord>> ReadKey(const std::string& kid) override {
-    auto key = behind().ReadKey(kid);
+  absl::StatusOr<std::optional<KeyRecord>> ReadKey(const std::string& organization, const std::string& kid) override {
+    auto key = behind().ReadKey(organization, kid);
     if (const auto happens = std::exchange(happens_, nullptr)) happens();
     return key;
   }
@@ -272,7 +278,7 @@ TEST(KeyRegistry, AKeyThatBecomesAnOwnerAfterItWasLookedAtIsStillDeletedOrLowere
     AfterFirstRead store(service.store, [&] {
       EXPECT_THAT(service.registry.Update(service.acme_owner, WithRole(key, "owner")), IsOk());
     });
-    KeyRegistry registry(store, service.index, service.follower, service.minter, service.clock, {});
+    KeyRegistry registry(store, store, service.index, service.follower, service.minter, service.clock, {});
     const auto changed = lower ? registry.Update(service.acme_owner, WithRole(key, "editor"))
                                : registry.Delete(service.acme_owner, {"acme", key.kid});
     ASSERT_THAT(changed, IsOk());
@@ -329,7 +335,7 @@ TEST(KeyRegistry, BadReferencesAreNamed) {
 
 TEST(Isolation, NothingOfOneOrganizationIsSeenOrTouchedByAnother) {
   MemoryService service;
-  ASSERT_THAT(service.organizations.Create(service.system_owner, "beta", "Beta"), IsOk());
+  ASSERT_THAT(service.organizations.Create(service.system_owner, {.id = "beta", .display_name = "Beta"}), IsOk());
   const Principal beta = service.As(service.MustCreate(service.system_owner, "beta", "owner").key);
   const IssuedKey acme_key = service.MustCreate(service.acme_owner, "acme", "viewer");
   const std::string& kid = acme_key.key.kid;
@@ -346,8 +352,8 @@ TEST(Isolation, NothingOfOneOrganizationIsSeenOrTouchedByAnother) {
   EXPECT_THAT(service.Create(beta, "acme", "viewer"), HasReason("ORGANIZATION_NOT_FOUND"));
   EXPECT_THAT(service.Create(beta, "system", "viewer"), HasReason("ORGANIZATION_NOT_FOUND"));
   EXPECT_THAT(service.organizations.Get(beta, "acme"), HasReason("ORGANIZATION_NOT_FOUND"));
-  EXPECT_THAT(service.organizations.Create(beta, "gamma", ""), HasReason("PERMISSION_MISSING"));
-  EXPECT_THAT(service.roles.List(beta, "acme", false), HasReason("ORGANIZATION_NOT_FOUND"));
+  EXPECT_THAT(service.organizations.Create(beta, {.id = "gamma"}), HasReason("PERMISSION_MISSING"));
+  EXPECT_THAT(service.roles.List(beta, "acme", false, "", 10), HasReason("ORGANIZATION_NOT_FOUND"));
   const auto own = service.organizations.List(beta, "", true, 10);
   ASSERT_THAT(own, IsOk());
   ASSERT_EQ(own->organizations.size(), 1u);
@@ -358,19 +364,93 @@ TEST(Isolation, NothingOfOneOrganizationIsSeenOrTouchedByAnother) {
   EXPECT_EQ(service.registry.Get(beta, "acme", none).status().message(), "no key " + core::KeyNameOf("acme", none));
 }
 
+TEST(KeyRegistry, AnOrganizationHasNoMoreLiveKeysThanItsQuota) {
+  MemoryService service;
+  const OrganizationEdit three{.id = "acme", .max_keys = 3};
+  ASSERT_THAT(service.organizations.Update(service.system_owner, three), IsOk());
+  // The owner is one of them.
+  std::vector<KeyRecord> made;
+  for (int i = 0; i < 2; ++i) made.push_back(service.MustCreate(service.acme_owner, "acme", "viewer").key);
+  EXPECT_THAT(service.Create(service.acme_owner, "acme", "viewer"), HasReason("QUOTA_EXCEEDED"));
+  EXPECT_THAT(service.Create(service.system_owner, "acme", "viewer"), HasReason("QUOTA_EXCEEDED"));
+  EXPECT_THAT(service.Create(service.system_owner, "system", "viewer"), IsOk()) << "another's quota";
+  ASSERT_THAT(service.registry.Delete(service.acme_owner, {.organization = "acme", .kid = made[0].kid}), IsOk());
+  EXPECT_THAT(service.Create(service.acme_owner, "acme", "viewer"), IsOk());
+  EXPECT_THAT(service.organizations.Update(service.acme_owner, {.id = "acme", .max_keys = 100}),
+              HasReason("PERMISSION_MISSING"));
+  ASSERT_THAT(service.organizations.Update(service.system_owner, {.id = "acme", .max_keys = 0}), IsOk());
+  EXPECT_EQ(service.organizations.Get(service.acme_owner, "acme")->key_quota(), kDefaultMaxKeys);
+  EXPECT_THAT(service.Create(service.acme_owner, "acme", "viewer"), IsOk());
+}
+
 TEST(Roles, AssignableOnlyShowsWhatTheCallerMayGive) {
   MemoryService service;
   service.PutRole("acme", "beside", {"other.thing"});
   const Principal admin = service.As(service.MustCreate(service.acme_owner, "acme", "admin").key);
-  const auto ids = [](const absl::StatusOr<std::vector<RoleRecord>>& roles) {
-    std::vector<std::string> out;
-    for (const RoleRecord& role : *roles) out.push_back(role.id);
-    return out;
-  };
-  EXPECT_EQ(ids(service.roles.List(admin, "acme", false)),
+  EXPECT_EQ(IdsOf(service.roles.List(admin, "acme", false, "", 10)),
             (std::vector<std::string>{"owner", "admin", "editor", "viewer", "verifier", "beside"}));
-  EXPECT_EQ(ids(service.roles.List(admin, "acme", true)),
+  EXPECT_EQ(IdsOf(service.roles.List(admin, "acme", true, "", 10)),
             (std::vector<std::string>{"admin", "editor", "viewer", "verifier"}));
+}
+
+TEST(Roles, PagesGoOnAfterARoleAlsoIfItIsGone) {
+  MemoryService service;
+  for (const char* id : {"auditor", "deployer", "zeta"}) service.PutRole("acme", id, {"app.read"});
+  const Principal& owner = service.acme_owner;
+  const std::vector<std::string> all = IdsOf(service.roles.List(owner, "acme", false, "", 100));
+  ASSERT_EQ(all.size(), 8u);
+  for (int size = 1; size <= 9; ++size) {
+    std::vector<std::string> seen;
+    std::string after;
+    do {
+      const auto page = service.roles.List(owner, "acme", false, after, size);
+      ASSERT_THAT(page, IsOk());
+      EXPECT_LE(page->roles.size(), static_cast<size_t>(size));
+      for (const RoleRecord& role : page->roles) seen.push_back(role.id);
+      after = page->next;
+    } while (!after.empty());
+    EXPECT_EQ(seen, all) << size;
+  }
+  EXPECT_EQ(IdsOf(service.roles.List(owner, "acme", false, "builder", 100)),
+            (std::vector<std::string>{"deployer", "zeta"}));
+  // A page whose every role is left out is not the last.
+  const Principal viewer = service.As(service.MustCreate(owner, "acme", "viewer").key);
+  const auto empty = service.roles.List(viewer, "acme", true, "", 1);
+  EXPECT_TRUE(empty->roles.empty());
+  EXPECT_EQ(empty->next, "owner");
+}
+
+// Another way to the same keys, which counts what goes by it.
+class CountedStore : public testing::ForwardingStore {
+ public:
+  using ForwardingStore::ForwardingStore;
+  absl::StatusOr<storage::Committed> Commit(const storage::LockPlan& plan, Decide decide) override {
+    ++commits;
+    return behind().Commit(plan, decide);
+  }
+  int commits = 0;
+};
+
+TEST(KeyRegistry, WhatMayTakeSomethingAwayGoesByTheRevocationsSessions) {
+  MemoryService service;
+  CountedStore store(service.store);
+  CountedStore revocations(service.store);
+  KeyRegistry registry(store, revocations, service.index, service.follower, service.minter, service.clock, {});
+  const auto made = registry.Create(service.acme_owner, {.organization = "acme", .display_name = "k", .role = "viewer"},
+                                    absl::InfiniteDuration());
+  ASSERT_THAT(made, IsOk());
+  KeyEdit rename = Edit(made->key);
+  rename.display_name = "renamed";
+  EXPECT_THAT(registry.Update(service.acme_owner, rename), IsOk());
+  EXPECT_EQ(store.commits, 2);
+  EXPECT_EQ(revocations.commits, 0);
+  EXPECT_THAT(registry.Update(service.acme_owner, WithRole(made->key, "editor")), IsOk());
+  KeyEdit narrow = Edit(made->key);
+  narrow.allowed_cidrs = {"10.0.0.0/8"};
+  EXPECT_THAT(registry.Update(service.acme_owner, narrow), IsOk());
+  EXPECT_THAT(registry.Delete(service.acme_owner, {.organization = "acme", .kid = made->key.kid}), IsOk());
+  EXPECT_EQ(store.commits, 2);
+  EXPECT_EQ(revocations.commits, 3);
 }
 
 TEST(KeyRegistry, ListPagesNewestFirstAndHidesDeletedKeysUnlessAsked) {

@@ -158,6 +158,52 @@ TEST(HashPool, AdmitsByWhatIsAheadOfALane) {
   EXPECT_EQ(needed(Priority::kInteractive), 1);
 }
 
+TEST(HashPool, ManyTicketsOfOneShareAreNoMoreAheadThanOnesOwn) {
+  const FakeClock clock;
+  HashPool pool(OneWorker(), clock);
+  std::deque<HashPool::Ticket> out;
+  const auto admit = [&](const std::string& share, absl::Duration patience) {
+    auto ticket = pool.Admit(patience, Priority::kInteractive, share);
+    if (ticket.ok()) out.push_back(*std::move(ticket));
+    return ticket.ok();
+  };
+  for (int i = 0; i < 100; ++i) ASSERT_TRUE(admit("flood", absl::InfiniteDuration()));
+  EXPECT_FALSE(admit("flood", absl::Milliseconds(25) * 100));
+  EXPECT_TRUE(admit("other", absl::Milliseconds(25) * 2)) << "one of the flood's, then its own";
+  EXPECT_FALSE(admit("other", absl::Milliseconds(25) * 3));
+  EXPECT_TRUE(admit("other", absl::Milliseconds(25) * 4));
+  EXPECT_TRUE(admit("third", absl::Milliseconds(25) * 3)) << "one of each, then its own";
+}
+
+TEST(HashPool, SharesTakeTurns) {
+  StepClock clock;
+  HashPool pool(OneWorker(), clock);
+  std::mutex mutex;
+  std::condition_variable served_one;
+  std::string served;
+  std::vector<std::thread> threads;
+  const auto hash = [&](char share) {
+    const auto ticket = pool.Admit(absl::InfiniteDuration(), Priority::kInteractive, std::string(1, share));
+    EXPECT_THAT(pool.Hash(*ticket, core::Secret(std::string("x"))), IsOk());
+    const std::lock_guard<std::mutex> lock(mutex);
+    served += share;
+    served_one.notify_all();
+  };
+  threads.emplace_back(hash, '-');
+  clock.AwaitBegun(1);
+  for (const char share : std::string("aaaab")) {
+    threads.emplace_back(hash, share);
+    while (pool.waiting(Priority::kInteractive) + 1 < threads.size()) std::this_thread::yield();
+  }
+  for (size_t i = 0; i < threads.size(); ++i) {
+    clock.Step();
+    std::unique_lock<std::mutex> lock(mutex);
+    served_one.wait(lock, [&] { return served.size() > i; });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(served, "-abaaa");
+}
+
 TEST(HashPool, RaisesItsWorkersNiceValue) {
   StepClock clock;
   const int before = getpriority(PRIO_PROCESS, static_cast<id_t>(gettid()));

@@ -336,7 +336,7 @@ TEST(LogFollower, OnManyThreadsNothingRevokedIsAllowedAfterARenewalAndEverything
   MemoryService service;
   Replica replica(service, {.replica = "another", .page = 3, .catch_up_pause = absl::ZeroDuration()});
   ASSERT_THAT(replica.follower.Renew(), IsOk());
-  KeyRegistry own(service.store, replica.index, replica.follower, service.minter, service.clock, {});
+  KeyRegistry own(service.store, service.store, replica.index, replica.follower, service.minter, service.clock, {});
   struct Writer {
     explicit Writer(KeyRegistry& its_registry) : registry(its_registry) {}
     KeyRegistry& registry;

@@ -44,12 +44,15 @@ struct Waiting {
   }
   // A renewal of `replica`, entered at its first.
   void Heartbeat(const std::string& replica, int64_t applied, int64_t acknowledged) {
+    Renew(replica, applied, {.others = acknowledged});
+  }
+  void Renew(const std::string& replica, int64_t applied, const storage::Acknowledgements& acknowledged) {
     EXPECT_THAT(store.EnterReplica(replica, ""), IsOk());
     EXPECT_THAT(store.RenewLease({replica, applied, acknowledged}, 0, 2), IsOk());
   }
   void OwnHasAll() { Heartbeat("own", kRevision, kRevision); }
   absl::Status Await(RevocationWait wait, absl::Duration time_left = absl::Minutes(5)) {
-    return waiter.Await(kRevision, wait, began, began + time_left);
+    return waiter.Await({.revision = kRevision, .organization = "acme"}, wait, began, began + time_left);
   }
   absl::Duration waited() const { return clock.BootNow() - began; }
   void PutSettings(const Settings& settings) {
@@ -121,6 +124,20 @@ TEST(RevocationWaiter, ItsOwnServerCountsToo) {
   };
   EXPECT_THAT(setup.Await(RevocationWait::kServers), IsOk());
   EXPECT_EQ(setup.pauses.size(), 3u);
+}
+
+TEST(RevocationWaiter, AllWaitsForNoClientsOfOtherOrganizations) {
+  Waiting setup;
+  setup.OwnHasAll();
+  setup.Renew("other", kRevision, {.others = kRevision, .behind = {{"beta", 0}}});
+  EXPECT_THAT(setup.Await(RevocationWait::kAll), IsOk());
+  EXPECT_EQ(setup.pauses.size(), 0u);
+  setup.Renew("other", kRevision, {.others = kRevision, .behind = {{"acme", kRevision - 1}}});
+  setup.meanwhile = [&] {
+    if (setup.pauses.size() == 2) setup.Renew("other", kRevision, {.others = kRevision});
+  };
+  EXPECT_THAT(setup.Await(RevocationWait::kAll), IsOk());
+  EXPECT_EQ(setup.pauses.size(), 2u);
 }
 
 TEST(RevocationWaiter, AllWaitsForWhatTheClientsAcknowledge) {

@@ -124,6 +124,7 @@ TEST(WatchHub, AStreamThatDoesNotKeepUpIsEndedAndNeverThinned) {
   for (int64_t rev = 2; rev <= 4; ++rev) {
     hub.Publish(At(rev), KeyChange("acme", "k"));
     EXPECT_EQ(Drain(*quick.stream).size(), 1u);
+    quick.stream->Acknowledge(rev);
   }
   EXPECT_THAT(slow.stream->ended(), IsOk());
   EXPECT_EQ(slow_wakes, 1);
@@ -285,32 +286,86 @@ TEST(WatchHub, AStreamMayBeDestroyedFromItsOwnWake) {
   EXPECT_EQ(hub.stream_count(), 0u);
 }
 
+// What clients have acknowledged, in words: "12" = everything up to there, "12 acme:10" = of acme up to 10 only.
+std::string AcknowledgedIn(WatchHub& hub, int64_t applied, base::BootTime now = {}) {
+  const storage::Acknowledgements all = hub.AcknowledgedBy(applied, now);
+  std::string text = absl::StrCat(all.others);
+  for (const auto& [organization, revision] : all.behind) absl::StrAppend(&text, " ", organization, ":", revision);
+  return text;
+}
+
 TEST(WatchHub, WhatIsAcknowledgedIsTheOldestOfTheOpenStreams) {
   WatchHub hub({.queue = 10, .history = 100});
   hub.Start(At(10));
-  EXPECT_EQ(hub.AcknowledgedBy(12, {}), 12);
+  EXPECT_EQ(AcknowledgedIn(hub, 12), "12");
   WatchHub::Subscription first = MustSubscribe(hub);
   hub.Publish(At(11), KeyChange("acme", "k"));
   hub.Publish(At(12), KeyChange("acme", "k"));
-  EXPECT_EQ(hub.AcknowledgedBy(12, {}), 10);
+  EXPECT_EQ(AcknowledgedIn(hub, 12), "12 acme:10");
   WatchHub::Subscription second = MustSubscribe(hub);
-  EXPECT_EQ(hub.AcknowledgedBy(12, {}), 10);
+  EXPECT_EQ(AcknowledgedIn(hub, 12), "12 acme:10");
   first.stream->Acknowledge(11);
   first.stream->Acknowledge(9);
-  EXPECT_EQ(hub.AcknowledgedBy(12, {}), 11);
-  first.stream->Acknowledge(99);
-  EXPECT_EQ(hub.AcknowledgedBy(12, {}), 12);
+  EXPECT_EQ(AcknowledgedIn(hub, 12), "12 acme:11");
+  first.stream->Acknowledge(12);
+  EXPECT_EQ(AcknowledgedIn(hub, 12), "12");
   {
     const WatchHub::Subscription resumed = MustSubscribe(hub, {}, TokenAt(11));
-    EXPECT_EQ(hub.AcknowledgedBy(12, {}), 11);
+    EXPECT_EQ(AcknowledgedIn(hub, 12), "12 acme:11");
     const WatchHub::Subscription refused = MustSubscribe(hub, {}, TokenAt(11, 'b'));
-    EXPECT_EQ(hub.AcknowledgedBy(12, {}), 0);  // Nobody knows what it believes.
+    EXPECT_EQ(AcknowledgedIn(hub, 12), "0");  // Nobody knows what it believes.
+    refused.stream->Acknowledge(11);          // Of before its stream.
+    EXPECT_EQ(AcknowledgedIn(hub, 12), "0");
     refused.stream->Acknowledge(12);
-    EXPECT_EQ(hub.AcknowledgedBy(12, {}), 11);
+    EXPECT_EQ(AcknowledgedIn(hub, 12), "12 acme:11");
+    const WatchHub::Subscription confined = MustSubscribe(hub, {"beta", "gamma"}, TokenAt(11, 'b'));
+    EXPECT_EQ(AcknowledgedIn(hub, 12), "12 acme:11 beta:0 gamma:0");
   }
-  EXPECT_EQ(hub.AcknowledgedBy(12, {}), 12);
+  EXPECT_EQ(AcknowledgedIn(hub, 12), "12");
   hub.EndAll("the history was rewritten");
-  EXPECT_EQ(hub.AcknowledgedBy(20, {}), 20);
+  EXPECT_EQ(AcknowledgedIn(hub, 20), "20");
+}
+
+TEST(WatchHub, AStreamCountsAsHavingAcknowledgedWhatItDoesNotWant) {
+  WatchHub hub;
+  hub.Start(At(10));
+  const WatchHub::Subscription silent = MustSubscribe(hub, {"acme"});
+  const WatchHub::Subscription two = MustSubscribe(hub, {"acme", "beta"});
+  for (int64_t rev = 11; rev <= 20; ++rev) hub.Publish(At(rev), KeyChange("gamma", "k"));
+  EXPECT_EQ(AcknowledgedIn(hub, 20), "20");
+  hub.Publish(At(21), KeyChange("acme", "k"));
+  hub.Publish(At(22), KeyChange("gamma", "k"));
+  hub.Publish(At(23), SettingsChange());
+  two.stream->Acknowledge(23);
+  EXPECT_EQ(AcknowledgedIn(hub, 23), "23 acme:20");
+  EXPECT_EQ(Drain(*silent.stream).size(), 1u);
+  EXPECT_EQ(AcknowledgedIn(hub, 23), "23 acme:20") << "what was written is not acknowledged";
+}
+
+TEST(WatchHub, AStreamThatAcknowledgesNothingIsEndedWhenItOwesAsMuchAsAQueueHolds) {
+  WatchHub hub({.queue = 3, .history = 100});
+  hub.Start(At(1));
+  const WatchHub::Subscription silent = MustSubscribe(hub);
+  for (int64_t rev = 2; rev <= 4; ++rev) {
+    hub.Publish(At(rev), KeyChange("acme", "k"));
+    EXPECT_EQ(Drain(*silent.stream).size(), 1u);
+  }
+  EXPECT_THAT(silent.stream->ended(), IsOk());
+  hub.Publish(At(5), KeyChange("acme", "k"));
+  EXPECT_THAT(silent.stream->ended(), HasReason("WATCH_ENDED"));
+}
+
+TEST(WatchHub, ManyOrganizationsThatAreBehindAreAsOne) {
+  WatchHub hub;
+  hub.Start(At(0));
+  const WatchHub::Subscription all = MustSubscribe(hub);
+  for (int64_t rev = 1; rev <= 256; ++rev) hub.Publish(At(rev), KeyChange(absl::StrCat("o", rev), "k"));
+  EXPECT_EQ(hub.AcknowledgedBy(300, {}).behind.size(), 256u);
+  EXPECT_EQ(hub.AcknowledgedBy(300, {}).others, 300);
+  hub.Publish(At(257), KeyChange("one-more", "k"));
+  EXPECT_EQ(AcknowledgedIn(hub, 300), "0");
+  all.stream->Acknowledge(3);
+  EXPECT_EQ(hub.AcknowledgedBy(300, {}).others, 300);
 }
 
 TEST(WatchHub, AClientWhoseStreamIsGoneCountsUntilItsLeaseIsOver) {
@@ -328,15 +383,15 @@ TEST(WatchHub, AClientWhoseStreamIsGoneCountsUntilItsLeaseIsOver) {
   hub.Publish(At(11), KeyChange("acme", "k"));
   hub.Publish(At(12), KeyChange("acme", "k"));
   ASSERT_FALSE(slow.stream->ended().ok());  // Its queue was full.
-  EXPECT_EQ(hub.AcknowledgedBy(12, before), 10);
-  EXPECT_EQ(hub.AcknowledgedBy(12, over), 12);
+  EXPECT_EQ(hub.AcknowledgedBy(12, before).oldest(), 10);
+  EXPECT_EQ(hub.AcknowledgedBy(12, over).oldest(), 12);
 
   const WatchHub::Subscription open = MustSubscribe(hub);
   open.stream->Acknowledge(12);
   EXPECT_TRUE(open.stream->Grant(over));
   hub.EndAll("the history was rewritten");
-  EXPECT_EQ(hub.AcknowledgedBy(12, before), 0);  // What it acknowledged was of another history.
-  EXPECT_EQ(hub.AcknowledgedBy(12, over), 12);
+  EXPECT_EQ(hub.AcknowledgedBy(12, before).oldest(), 0);  // What it acknowledged was of another history.
+  EXPECT_EQ(hub.AcknowledgedBy(12, over).oldest(), 12);
 }
 
 TEST(WatchHub, AStreamThatHasEndedLendsNoTimeThatNobodyWouldWaitFor) {
@@ -349,7 +404,7 @@ TEST(WatchHub, AStreamThatHasEndedLendsNoTimeThatNobodyWouldWaitFor) {
   hub.Publish(At(11), KeyChange("acme", "k"));
   hub.Publish(At(12), KeyChange("acme", "k"));
   EXPECT_FALSE(slow.stream->Grant(base::BootTime::FromNanoseconds(2000)));
-  EXPECT_EQ(hub.AcknowledgedBy(12, noted), 12);
+  EXPECT_EQ(hub.AcknowledgedBy(12, noted).oldest(), 12);
 }
 
 TEST(WatchHub, StreamsThatComeAndGoUnderTheFollowerMissNothing) {
@@ -384,7 +439,7 @@ TEST(WatchHub, StreamsThatComeAndGoUnderTheFollowerMissNothing) {
   }
   for (int64_t rev = 2; rev <= kLast; ++rev) {
     hub.Publish(At(rev), KeyChange("acme", "k"));
-    if (hub.AcknowledgedBy(rev, {}) > rev) wrong.fetch_add(1);
+    if (hub.AcknowledgedBy(rev, {}).oldest() > rev) wrong.fetch_add(1);
   }
   for (std::thread& client : clients) client.join();
   EXPECT_EQ(wrong.load(), 0);

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "server/keys/verify/failure_limiter.h"
 #include "tests/support/fake_clock.h"
 
 // What the SecretChecker remembers of failures.
@@ -40,25 +39,6 @@ TEST(NegativeCache, FreesWhatHasExpiredAndKeepsWhatWasAddedAgain) {
   EXPECT_TRUE(wrong.Contains(NumberedName(0), clock.BootNow()));
   EXPECT_FALSE(wrong.Contains(NumberedName(16), clock.BootNow()));
   EXPECT_EQ(wrong.size(), 2u);
-}
-
-TEST(FailureRateLimiter, GiveTokensBackWithTimeAndForgetWhoFailedLongestAgo) {
-  FakeClock clock;
-  FailureRateLimiter buckets(2, 3, 2);
-  for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(buckets.Wait("a", clock.BootNow()), absl::ZeroDuration()) << i;
-    buckets.Fail("a", clock.BootNow());
-  }
-  EXPECT_EQ(buckets.Wait("a", clock.BootNow()), absl::Milliseconds(500));
-  for (int i = 0; i < 100; ++i) buckets.Fail("a", clock.BootNow());
-  EXPECT_EQ(buckets.Wait("a", clock.BootNow()), absl::Seconds(2)) << "a debt of the burst at most";
-  clock.Advance(absl::Seconds(2));
-  EXPECT_EQ(buckets.Wait("a", clock.BootNow()), absl::ZeroDuration());
-  buckets.Fail("b", clock.BootNow());
-  buckets.Fail("a", clock.BootNow());
-  buckets.Fail("c", clock.BootNow());
-  EXPECT_EQ(buckets.size(), 2u);
-  EXPECT_GT(buckets.Wait("a", clock.BootNow()), absl::ZeroDuration()) << "b is forgotten, a failed after it";
 }
 
 }  // namespace

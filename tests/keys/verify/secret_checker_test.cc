@@ -174,7 +174,7 @@ class ProverTest : public ::testing::Test {
   std::future<absl::Status> Ask(const std::string& text, Priority lane = Priority::kInteractive,
                                 absl::Duration time_left = absl::InfiniteDuration(), const std::string& peer = "p") {
     const auto answer = std::make_shared<std::promise<absl::Status>>();
-    checker_->Prove(*core::ParseKeyString(text), lane, time_left, peer,
+    checker_->Prove(*core::ParseKeyString(text), lane, time_left, {.address = peer, .share = "acme"},
                     [answer](absl::Status status) { answer->set_value(std::move(status)); });
     return answer->get_future();
   }
@@ -362,7 +362,9 @@ TEST_F(ProverTest, OverloadIsRefusedAtOnceButForThoseWhoRide) {
   store_.AwaitReads(1);
   std::deque<HashPool::Ticket> others;
   // Ten times what is admitted.
-  for (int i = 0; i < 10'000; ++i) others.push_back(*hashes_.Admit(absl::InfiniteDuration()));
+  for (int i = 0; i < 10'000; ++i) {
+    others.push_back(*hashes_.Admit(absl::InfiniteDuration(), Priority::kInteractive, "acme"));
+  }
   const absl::Status refused = Prove(other);
   EXPECT_THAT(refused, IsError(absl::StatusCode::kResourceExhausted, "HASH_POOL_FULL"));
   EXPECT_GT(errors::DetailOf(refused)->retry_after, absl::ZeroDuration());
@@ -537,8 +539,8 @@ TEST_F(ProverTest, ItsEndWaitsForTheFlightsThatHaveBegunOnly) {
   const std::string probe = WrongString(KidOf(key));
   const auto ending = std::make_shared<std::atomic<bool>>(false);  // Those that wait in the queue are told later.
   while (!*ending) {
-    checker->Prove(*core::ParseKeyString(probe), Priority::kInteractive, absl::InfiniteDuration(), "p",
-                   [ending](const absl::Status& status) {
+    checker->Prove(*core::ParseKeyString(probe), Priority::kInteractive, absl::InfiniteDuration(),
+                   {.address = "p", .share = "acme"}, [ending](const absl::Status& status) {
                      if (errors::NameOf(errors::ReasonOf(status)) == "SHUTTING_DOWN") *ending = true;
                    });
     std::this_thread::yield();

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -145,6 +146,59 @@ TEST(UsageCounter, AnErrorAboutOneBatchDoesNotHoldUpTheOthers) {
   EXPECT_EQ(store.calls.size(), 2u);
 }
 
+TEST(UsageCounter, ARowThatCannotBeWrittenIsFoundAndDroppedAndTakesNothingAlong) {
+  UseStore store;
+  UsageCounter counter(store, {});
+  for (int i = 0; i < 1000; ++i) counter.Count(Kid(i), 1, Decision::kAllowed, kHour);
+  for (int i = 0; i < 5; ++i) counter.Count(Kid(7), 1, Decision::kAllowed, kHour);
+  std::vector<absl::Status> answers;
+  counter.Report(ReportOf("a", 3), [&](absl::Status status) { answers.push_back(std::move(status)); });
+  store.refuse = [](const std::vector<storage::Use>& uses) {
+    const bool bad = std::any_of(uses.begin(), uses.end(), [](const storage::Use& use) { return use.kid == Kid(7); });
+    return bad ? errors::Internal("no such row") : absl::OkStatus();
+  };
+  EXPECT_THAT(counter.Flush(), HasReason("INTERNAL"));
+  EXPECT_EQ(store.Totals().size(), 999u);
+  EXPECT_LT(store.asked, 50) << "halves, not one by one";
+  EXPECT_EQ(counter.dropped(), 6);
+  ASSERT_EQ(answers.size(), 1u);
+  EXPECT_THAT(answers[0], IsOk());
+  ASSERT_THAT(counter.Flush(), IsOk()) << "it does not come back";
+}
+
+TEST(UsageCounter, AnErrorAboutEverythingDropsLittle) {
+  UseStore store;
+  UsageCounter counter(store, {});
+  for (int i = 0; i < 1000; ++i) counter.Count(Kid(i), 1, Decision::kAllowed, kHour);
+  store.refuse = [](const auto&) { return errors::Internal("no such table"); };
+  EXPECT_THAT(counter.Flush(), HasReason("INTERNAL"));
+  EXPECT_LT(store.asked, 100);
+  EXPECT_LT(counter.dropped(), 50);
+  store.refuse = [](const auto&) { return absl::OkStatus(); };
+  ASSERT_THAT(counter.Flush(), IsOk());
+  EXPECT_EQ(store.Totals().size() + static_cast<size_t>(counter.dropped()), 1000u);
+}
+
+TEST(UsageCounter, OneReporterHoldsAQuarterOfTheRowsThatWait) {
+  UseStore store;
+  std::vector<std::string> refused;
+  UsageCounter counter(store, {.waiting_rows = 8});
+  const auto report = [&](const std::string& reporter, const char* id) {
+    storage::UseReport given = ReportOf(id, 1);
+    given.reporter = reporter;
+    counter.Report(std::move(given), [&refused, reporter](absl::Status status) {
+      if (!status.ok()) refused.push_back(reporter);
+    });
+  };
+  for (const char* id : {"1", "2", "3"}) report("flood", id);
+  EXPECT_EQ(refused, std::vector<std::string>{"flood"});
+  for (const char* id : {"1", "2"}) report("other", id);
+  EXPECT_EQ(refused.size(), 1u);
+  ASSERT_THAT(counter.Flush(), IsOk());
+  for (const char* id : {"4", "5"}) report("flood", id);
+  EXPECT_EQ(refused.size(), 1u) << "there is room again";
+}
+
 TEST(UsageCounter, DropsBeyondItsCapacityAndCountsThat) {
   UseStore store;
   UsageCounter counter(store, {.capacity = 3});
@@ -236,10 +290,11 @@ TEST(UsageCounter, BoundsTheRowsOfTheReportsThatWait) {
   std::vector<absl::Status> answers;
   UsageCounter counter(store, {.waiting_rows = 2});
   const auto report = [&](const char* id) {
-    counter.Report(ReportOf(id, 1), [&](absl::Status status) { answers.push_back(std::move(status)); });
+    storage::UseReport given = ReportOf(id, 1);
+    given.reporter = id;
+    counter.Report(std::move(given), [&](absl::Status status) { answers.push_back(std::move(status)); });
   };
-  const size_t rows = ReportOf("a", 1).uses.size();
-  for (size_t room = 2; room >= rows; room -= rows) report("a");
+  for (const char* id : {"a", "b"}) report(id);
   EXPECT_TRUE(answers.empty());
   report("one too many");
   ASSERT_EQ(answers.size(), 1u);

@@ -172,8 +172,8 @@ TEST_F(KeyAdminRpc, DeleteWaitsUntilTheOtherServersKnow) {
   std::future<grpc::Status> deleted =
       std::async(std::launch::async, [&] { return Delete(victim.name(), v1::REVOCATION_WAIT_SERVERS, &key); });
   // Committed and refused here, and still nobody answers.
-  ASSERT_TRUE(
-      Eventually([&] { return service_.store.ReadKey(core::ParseKeyName(victim.name())->kid).value()->deleted(); }));
+  ASSERT_TRUE(Eventually(
+      [&] { return service_.store.ReadKey("acme", core::ParseKeyName(victim.name())->kid).value()->deleted(); }));
   EXPECT_EQ(deleted.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
   // This one has it in its index, and says so when it renews.
   ASSERT_TRUE(other.follower().Renew().ok());
@@ -189,8 +189,8 @@ TEST_F(KeyAdminRpc, DeleteThatWaitsForASilentServerEndsWithTheBound) {
   v1::Key key;
   std::future<grpc::Status> deleted =
       std::async(std::launch::async, [&] { return Delete(victim.name(), v1::REVOCATION_WAIT_ALL, &key); });
-  ASSERT_TRUE(
-      Eventually([&] { return service_.store.ReadKey(core::ParseKeyName(victim.name())->kid).value()->deleted(); }));
+  ASSERT_TRUE(Eventually(
+      [&] { return service_.store.ReadKey("acme", core::ParseKeyName(victim.name())->kid).value()->deleted(); }));
   // Little by little, because the wait may begin only now.
   while (deleted.wait_for(std::chrono::milliseconds(1)) != std::future_status::ready) {
     service_.clock.Advance(absl::Milliseconds(100));

@@ -85,22 +85,6 @@ TEST(KeyPosition, SurvivesFormatting) {
   }
 }
 
-TEST(RolePosition, GoesOnAfterTheRoleAlsoIfItIsGone) {
-  std::vector<keys::RoleRecord> roles = keys::BuiltInRoles();
-  const size_t built_in = roles.size();
-  for (const char* id : {"auditor", "deployer", "zeta"}) {
-    roles.push_back({.id = id});
-  }
-  EXPECT_EQ(FirstRoleAfter(roles, roles[0].id), 1u);
-  EXPECT_EQ(FirstRoleAfter(roles, roles[built_in - 1].id), built_in);
-  EXPECT_EQ(FirstRoleAfter(roles, "auditor"), built_in + 1);
-  EXPECT_EQ(FirstRoleAfter(roles, "builder"), built_in + 1);
-  EXPECT_EQ(FirstRoleAfter(roles, "zeta"), roles.size());
-  const std::string gone = roles[1].id;
-  roles.erase(roles.begin() + 1);
-  EXPECT_EQ(FirstRoleAfter(roles, gone), 1u);
-}
-
 TEST(ListPage, EndsEarlyAtOneMebibyteAndHoldsAtLeastOneItem) {
   const std::vector<size_t> sizes = {400 << 10, 400 << 10, 400 << 10};
   const auto fill = [](size_t size, google::rpc::Status* out) { out->set_message(std::string(size, 'x')); };

@@ -8,6 +8,7 @@
 
 #include "server/base/errors.h"
 #include "server/rpc/call/supported_fields.h"
+#include "tests/support/status_matchers.h"
 
 namespace latchkey::rpc {
 namespace {
@@ -364,6 +365,44 @@ TEST(CreateOrganizationRequest, DisplayNameDefaultsToTheId) {
   EXPECT_EQ(NewOrganizationOf(request)->display_name, "Acme & Söhne");
   request.mutable_organization()->set_display_name("a\tb");
   ExpectFault(NewOrganizationOf(request).status(), "FIELD_INVALID", "organization.display_name");
+}
+
+TEST(CreateOrganizationRequest, QuotaIsANumberWithinBoundsOrTheDefault) {
+  v1::CreateOrganizationRequest request;
+  request.set_organization_id("acme");
+  EXPECT_EQ(NewOrganizationOf(request)->max_keys, 0);
+  for (const int good : {0, 1, 1'000'000}) {
+    request.mutable_organization()->set_max_keys(good);
+    EXPECT_EQ(NewOrganizationOf(request)->max_keys, good);
+  }
+  for (const int bad : {-1, 1'000'001}) {
+    request.mutable_organization()->set_max_keys(bad);
+    ExpectFault(NewOrganizationOf(request).status(), "FIELD_INVALID", "organization.max_keys");
+  }
+}
+
+TEST(UpdateOrganizationRequest, MaskSaysWhatIsWritten) {
+  v1::UpdateOrganizationRequest request;
+  ExpectFault(OrganizationEditOf(request).status(), "FIELD_REQUIRED", "organization.name");
+  request.mutable_organization()->set_name("organizations/acme");
+  ExpectFault(OrganizationEditOf(request).status(), "FIELD_REQUIRED", "organization");
+  request.mutable_organization()->set_display_name("Acme");
+  EXPECT_EQ(OrganizationEditOf(request)->display_name, "Acme");
+  EXPECT_EQ(OrganizationEditOf(request)->max_keys, std::nullopt);
+  request.mutable_organization()->set_max_keys(5);
+  request.mutable_organization()->set_etag("e");
+  EXPECT_EQ(OrganizationEditOf(request)->max_keys, 5);
+  EXPECT_EQ(OrganizationEditOf(request)->etag, "e");
+  request.mutable_update_mask()->add_paths("max_keys");
+  EXPECT_EQ(OrganizationEditOf(request)->display_name, std::nullopt);
+  EXPECT_EQ(OrganizationEditOf(request)->max_keys, 5);
+  request.mutable_organization()->clear_max_keys();
+  EXPECT_EQ(OrganizationEditOf(request)->max_keys, 0) << "named and unset: the default";
+  request.mutable_update_mask()->set_paths(0, "*");
+  EXPECT_EQ(OrganizationEditOf(request)->display_name, "Acme");
+  EXPECT_EQ(OrganizationEditOf(request)->max_keys, 0);
+  request.mutable_update_mask()->set_paths(0, "state");
+  EXPECT_THAT(OrganizationEditOf(request), latchkey::testing::HasReason("MASK_PATH_INVALID"));
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "google/rpc/error_details.pb.h"
 #include "latchkey/v1/key_verify.pb.h"
+#include "server/base/errors.h"
 #include "server/rpc/call/unary_method.h"
 #include "tests/support/fake_transport.h"
 #include "tests/support/memory_service.h"
@@ -34,34 +35,39 @@ std::string ReasonOf(const google::rpc::Status& status) {
 // Keeps what it is given.
 class HeldQueue final : public base::WorkQueue {
  public:
-  bool TryRun(std::function<void()>& job) override {
-    if (full) return false;
+  void Run(const std::string& share, Job job) override {
+    if (full) return job(errors::WorkersBusy(kBusyRetryAfter));
+    shares.push_back(share);
     jobs.push_back(std::move(job));
-    return true;
   }
   bool full = false;
-  std::vector<std::function<void()>> jobs;
+  std::vector<std::string> shares;
+  std::vector<Job> jobs;
 };
 
 class CallTest : public ::testing::Test {
  protected:
-  using Echo = CallOf<v1::VerifyRequest, v1::VerifyRequest>;
-
   CallTest() : caller_(service_.system_owner_string.Expose()) {}
 
   // Begins a call of a method that says back what it was sent.
   std::shared_ptr<UnaryOutcome> Begin(const std::string& key_string, base::WorkQueue* queue = nullptr) {
-    start_ = UnaryMethod<v1::VerifyRequest, v1::VerifyRequest>{
-        .method = kMethod,
-        .workers = queue,
-        .handler = Answering<v1::VerifyRequest, v1::VerifyRequest>(
-            [this](const Call&, const v1::VerifyRequest& request, v1::VerifyRequest& response) {
-              ++worked_;
-              response.set_key(request.key());
-              return result_;
-            })}.Start(dependencies_);
+    start_ =
+        UnaryMethod<v1::VerifyRequest, v1::VerifyRequest, std::string>{
+            .method = kMethod,
+            .parts = {.read = [](const Call&, const v1::VerifyRequest& request) -> absl::StatusOr<std::string> {
+                        if (request.key().empty()) return errors::FieldInvalid("key", "not empty");
+                        return request.key();
+                      },
+                      .workers = [queue](const std::string&) { return queue; },
+                      .handler = Answering<v1::VerifyRequest, v1::VerifyRequest, std::string>(
+                          [this](const Call&, const std::string& wanted, v1::VerifyRequest& response) {
+                            ++worked_;
+                            response.set_key(wanted);
+                            return result_;
+                          })}}
+            .Start(dependencies_);
     v1::VerifyRequest request;
-    request.set_key("sent");
+    request.set_key(sent_);
     auto outcome = std::make_shared<UnaryOutcome>();
     auto call = std::make_unique<FakeUnaryCall>(key_string, outcome);
     call_ = call.get();
@@ -80,6 +86,7 @@ class CallTest : public ::testing::Test {
         observed_.emplace_back(method.name, status.code());
       }};
   const std::string caller_;
+  std::string sent_ = "sent";
   absl::Status result_;
   int worked_ = 0;
   MethodTable::StartUnary start_;
@@ -126,9 +133,39 @@ TEST_F(CallTest, CallWhoseCallerLeftTheQueueIsNotWorkedOn) {
   const auto outcome = Begin(caller_, &queue);
   ASSERT_EQ(queue.jobs.size(), 1u);
   call_->CancelByClient();
-  queue.jobs[0]();
+  queue.jobs[0](absl::OkStatus());
   EXPECT_EQ(outcome->Await(), 1);
   EXPECT_EQ(outcome->status().code(), static_cast<int>(absl::StatusCode::kCancelled));
+  EXPECT_EQ(worked_, 0);
+}
+
+TEST_F(CallTest, PlaceIsTakenOnBehalfOfTheCallersOrganizationOrOfAKeyOfSystem) {
+  HeldQueue queue;
+  Begin(caller_, &queue);
+  const keys::IssuedKey other = service_.MustCreate(service_.acme_owner, "acme", "owner");
+  Begin(std::string(other.key_string.Expose()), &queue);
+  EXPECT_THAT(queue.shares, ElementsAre(service_.system_owner.kid, "acme"));
+}
+
+TEST_F(CallTest, RequestThatIsWrongGetsNoPlaceInTheQueue) {
+  HeldQueue queue;
+  sent_ = "";
+  const auto outcome = Begin(caller_, &queue);
+  EXPECT_EQ(ReasonOf(outcome->status()), "FIELD_INVALID");
+  EXPECT_TRUE(queue.jobs.empty());
+  // But a stranger is not told what a request must look like.
+  EXPECT_EQ(ReasonOf(Begin("lk1_nobody", &queue)->status()), "CREDENTIALS_INVALID");
+}
+
+TEST_F(CallTest, CallerThatWasRevokedInTheQueueIsNotWorkedFor) {
+  HeldQueue queue;
+  const keys::IssuedKey other = service_.MustCreate(service_.acme_owner, "acme", "owner");
+  const auto outcome = Begin(std::string(other.key_string.Expose()), &queue);
+  ASSERT_EQ(queue.jobs.size(), 1u);
+  ASSERT_TRUE(service_.registry.Delete(service_.acme_owner, {.organization = "acme", .kid = other.key.kid}).ok());
+  queue.jobs[0](absl::OkStatus());
+  EXPECT_EQ(outcome->Await(), 1);
+  EXPECT_EQ(ReasonOf(outcome->status()), "CREDENTIALS_INVALID");
   EXPECT_EQ(worked_, 0);
 }
 

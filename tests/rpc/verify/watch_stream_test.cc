@@ -335,13 +335,54 @@ TEST_F(WatchRpc, RewrittenHistoryEndsTheStream) {
 TEST_F(WatchRpc, AcknowledgementOfThePingReachesTheHub) {
   Open(verifier_key_);
   Subscribe();
-  const int64_t before = Hello().sub_revision().number();
+  Hello();
   const v1::Key key = MustCreate("viewer").key();
-  EXPECT_EQ(service_.hub.AcknowledgedBy(1'000'000, service_.clock.BootNow()), before);
+  const int64_t before = key.revision().number() - 1;
+  const auto acknowledged = [this] { return service_.hub.AcknowledgedBy(1'000'000, service_.clock.BootNow()); };
+  EXPECT_EQ(acknowledged().Of("acme"), before);
+  EXPECT_EQ(acknowledged().Of("other"), 1'000'000);
   PingPong();
-  EXPECT_EQ(service_.hub.AcknowledgedBy(1'000'000, service_.clock.BootNow()), before);
+  EXPECT_EQ(acknowledged().Of("acme"), before);
   PingPong(key.revision().token());
-  EXPECT_EQ(service_.hub.AcknowledgedBy(1'000'000, service_.clock.BootNow()), key.revision().number());
+  EXPECT_EQ(acknowledged().Of("acme"), 1'000'000);
+}
+
+TEST_F(WatchRpc, AcknowledgementOfWhatWasNotToldCountsForNothing) {
+  Open(verifier_key_);
+  Subscribe();
+  const v1::WatchResponse::Hello hello = Hello();
+  core::RevisionToken ahead = *core::RevisionToken::Decode(hello.sub_revision().token());
+  ahead.revision += 1000;
+  PingPong(ahead.Encode());
+  const v1::Key key = MustCreate("viewer").key();
+  const storage::Acknowledgements acknowledged = service_.hub.AcknowledgedBy(1'000'000, service_.clock.BootNow());
+  EXPECT_EQ(acknowledged.Of("acme"), key.revision().number() - 1);
+}
+
+TEST_F(WatchRpc, StreamThatPingsAndAcknowledgesNothingIsEndedAfterTheBound) {
+  Open(verifier_key_);
+  Subscribe();
+  Hello();
+  MustCreate("viewer");
+  const absl::Duration bound = service_.follower.promised_bound();
+  // As long as there is nothing it has not acknowledged, it may be silent about it.
+  for (absl::Duration passed; passed < bound; passed += absl::Seconds(1)) {
+    PingPong();
+    service_.clock.Advance(absl::Seconds(1));
+    ASSERT_THAT(service_.follower.Renew(), IsOk());
+  }
+  service_.clock.Advance(absl::Seconds(1));
+  EXPECT_THAT(End(), Fails(grpc::StatusCode::UNAVAILABLE, "WATCH_ENDED"));
+}
+
+TEST_F(WatchRpc, SilentStreamOfARevokedCallerIsToldNothingMore) {
+  const v1::CreateKeyResponse made = MustCreate("verifier");
+  Open(made.key_string());
+  Subscribe();
+  Hello();
+  MustDelete(acme_key_, made.key().name());
+  // It never says a word; the deletion of its own key is the first thing that it is not told.
+  EXPECT_THAT(End(), Fails(grpc::StatusCode::UNAUTHENTICATED, "CREDENTIALS_INVALID"));
 }
 
 TEST_F(WatchRpc, MessagesOutOfOrderEndTheStream) {

@@ -347,7 +347,7 @@ TEST(Migrations, KeepWhatADatabaseOfTheFirstStepHolds) {
   EXPECT_EQ(RunSql(database, "SELECT chain FROM change_log WHERE rev = 1"), chain);
 
   const auto store = storage::PostgresKeyStore::Create({.connection_string = database});
-  const keys::KeyRecord old = store->ReadKey("old").value().value();
+  const keys::KeyRecord old = store->ReadKey("acme", "old").value().value();
   EXPECT_EQ(old.revision, 1);
   EXPECT_TRUE(old.allowed_cidrs.empty());
   EXPECT_EQ(old.last_used_at, absl::InfinitePast());

@@ -111,7 +111,7 @@ std::vector<pid_t> ProcessTree(pid_t root) {
 
 TEST(PostgresKeyStore, NeedsNoDatabaseToBeMade) {
   const auto store = PostgresKeyStore::Create({.connection_string = "host=/nonexistent dbname=latchkey"});
-  EXPECT_THAT(store->ReadKey("k"), HasReason("DATABASE_UNAVAILABLE"));
+  EXPECT_THAT(store->ReadKey("acme", "k"), HasReason("DATABASE_UNAVAILABLE"));
   Snapshot snapshot;
   EXPECT_THAT(store->LoadSnapshot(snapshot), HasReason("DATABASE_UNAVAILABLE"));
   EXPECT_THAT(store->Commit({}, Always({})), HasReason("DATABASE_UNAVAILABLE"));
@@ -119,7 +119,7 @@ TEST(PostgresKeyStore, NeedsNoDatabaseToBeMade) {
 
 TEST(PostgresKeyStore, TakesAUriToo) {
   const auto store = PostgresKeyStore::Create({.connection_string = "postgresql:///latchkey?host=/nonexistent"});
-  EXPECT_THAT(store->ReadKey("k"), HasReason("DATABASE_UNAVAILABLE"));
+  EXPECT_THAT(store->ReadKey("acme", "k"), HasReason("DATABASE_UNAVAILABLE"));
 }
 
 TEST(PostgresKeyStore, AFullPoolIsUnavailableAfterItsPatience) {
@@ -129,11 +129,11 @@ TEST(PostgresKeyStore, AFullPoolIsUnavailableAfterItsPatience) {
       PostgresKeyStore::Create({.connection_string = database, .pool_size = 1, .pool_wait = absl::Milliseconds(20)});
   EXPECT_THAT(store->Commit({},
                             [&](const storage::LockedState&) -> absl::StatusOr<storage::Mutation> {
-                              EXPECT_THAT(store->ReadKey("k"), HasReason("DATABASE_UNAVAILABLE"));
+                              EXPECT_THAT(store->ReadKey("acme", "k"), HasReason("DATABASE_UNAVAILABLE"));
                               return storage::Mutation();
                             }),
               IsOk());
-  EXPECT_THAT(store->ReadKey("k"), IsOk());
+  EXPECT_THAT(store->ReadKey("acme", "k"), IsOk());
 }
 
 TEST(PostgresKeyStore, ALockThatStaysHeldIsContention) {
@@ -164,7 +164,7 @@ TEST(PostgresKeyStore, AHeldLogHeadIsContentionAndWritesNothing) {
   PQclear(PQexec(holder, "BEGIN; UPDATE log_head SET rev = rev"));
   EXPECT_THAT(store->Commit({}, Always({ChangeOf(Key("k", "system"))})), HasReason("CONTENDED"));
   PQfinish(holder);
-  EXPECT_FALSE(store->ReadKey("k").value().has_value());
+  EXPECT_FALSE(store->ReadKey("acme", "k").value().has_value());
   EXPECT_EQ(store->ReadLog(0, 10).value().head, 0);
 }
 
@@ -189,7 +189,7 @@ TEST_F(PostgresKeyStoreOutage, ARestartBetweenTwoCallsIsNotNoticed) {
   ASSERT_THAT(postgres_->Restart(), IsOk());
   EXPECT_THAT(PutKey("k2"), IsOk());
   ASSERT_THAT(postgres_->Restart(), IsOk());
-  EXPECT_TRUE(store_->ReadKey("k1").value().has_value());
+  EXPECT_TRUE(store_->ReadKey("acme", "k1").value().has_value());
   ASSERT_THAT(postgres_->Restart(), IsOk());
   Snapshot snapshot;
   ASSERT_THAT(store_->LoadSnapshot(snapshot), IsOk());
@@ -201,12 +201,12 @@ TEST_F(PostgresKeyStoreOutage, WhileItIsAwayCallsAreUnavailableAndLaterTheyWork)
   postgres_->Signal(SIGKILL);
   while (postgres_->Running()) absl::SleepFor(absl::Milliseconds(1));
   // Its processes follow it once they notice.
-  while (store_->ReadKey("k1").ok()) absl::SleepFor(absl::Milliseconds(1));
-  EXPECT_THAT(store_->ReadKey("k1"), HasReason("DATABASE_UNAVAILABLE"));
+  while (store_->ReadKey("acme", "k1").ok()) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_THAT(store_->ReadKey("acme", "k1"), HasReason("DATABASE_UNAVAILABLE"));
   EXPECT_THAT(PutKey("k2"), HasReason("DATABASE_UNAVAILABLE"));
   ASSERT_THAT(postgres_->Restart(), IsOk());
-  EXPECT_TRUE(store_->ReadKey("k1").value().has_value());
-  EXPECT_FALSE(store_->ReadKey("k2").value().has_value());
+  EXPECT_TRUE(store_->ReadKey("acme", "k1").value().has_value());
+  EXPECT_FALSE(store_->ReadKey("acme", "k2").value().has_value());
   EXPECT_THAT(PutKey("k2"), IsOk());
 }
 
@@ -218,12 +218,12 @@ TEST_F(PostgresKeyStoreOutage, AStoppedServerIsUnavailable) {
   EXPECT_GE(processes.size(), 3u);
   for (const pid_t pid : processes) kill(pid, SIGSTOP);
   const absl::Time before = absl::Now();
-  EXPECT_THAT(store_->ReadKey("k1"), HasReason("DATABASE_UNAVAILABLE"));
+  EXPECT_THAT(store_->ReadKey("acme", "k1"), HasReason("DATABASE_UNAVAILABLE"));
   // The statement's time is over after 2 s; then one connect.
   EXPECT_GE(absl::Now() - before, absl::Milliseconds(1900));
   EXPECT_LT(absl::Now() - before, absl::Seconds(8));
   for (const pid_t pid : processes) kill(pid, SIGCONT);
-  const absl::StatusOr<std::optional<keys::KeyRecord>> key = store_->ReadKey("k1");
+  const absl::StatusOr<std::optional<keys::KeyRecord>> key = store_->ReadKey("acme", "k1");
   ASSERT_THAT(key, IsOk());
   EXPECT_TRUE(key->has_value());
   EXPECT_THAT(PutKey("k2"), IsOk());
@@ -243,7 +243,7 @@ TEST_F(PostgresKeyStoreOutage, ASessionThatBreaksWhileDecidingLosesNothing) {
       });
   EXPECT_THAT(committed, IsOk());
   EXPECT_EQ(attempts, 2);
-  EXPECT_TRUE(store_->ReadKey("k1").value().has_value());
+  EXPECT_TRUE(store_->ReadKey("acme", "k1").value().has_value());
 }
 
 TEST_F(PostgresKeyStoreOutage, ACommitThatIsCutBeforeItHappenedIsUnavailable) {
@@ -256,7 +256,7 @@ TEST_F(PostgresKeyStoreOutage, ACommitThatIsCutBeforeItHappenedIsUnavailable) {
   writer.join();
   PQfinish(holder);
   EXPECT_THAT(committed, HasReason("DATABASE_UNAVAILABLE"));
-  EXPECT_FALSE(store_->ReadKey("k1").value().has_value());
+  EXPECT_FALSE(store_->ReadKey("acme", "k1").value().has_value());
   EXPECT_EQ(store_->ReadLog(0, 10).value().head, 1);
 }
 
@@ -272,7 +272,7 @@ TEST_F(PostgresKeyStoreOutage, ACommitWhoseReplyWasCutIsFoundAgain) {
   ASSERT_EQ(committed->rows.size(), 1u);
   EXPECT_EQ(committed->rows[0].rev, 2);
   EXPECT_EQ(committed->rows[0].chain, store_->ReadLog(2, 2).value().rows.at(0).chain);
-  EXPECT_EQ(store_->ReadKey("k1").value()->revision, 2);
+  EXPECT_EQ(store_->ReadKey("acme", "k1").value()->revision, 2);
 }
 
 TEST_F(PostgresKeyStoreOutage, ACommitThatGaveUpOnItsReplicasIsInDoubt) {
@@ -405,7 +405,7 @@ TEST_F(PostgresKeyStoreOutage, CountingAndProvingWaitForNoKeysRow) {
   EXPECT_THAT(store_->AddUses({use}, {{"reporter", "id", {use}}}), IsOk());
   EXPECT_THAT(store_->PutProofs({{"k1", 1, ProofOf(1, 'A')}}), IsOk());
   PQfinish(holder);
-  EXPECT_EQ(store_->ReadKey("k1").value()->last_used_at, At(0));
+  EXPECT_EQ(store_->ReadKey("acme", "k1").value()->last_used_at, At(0));
 }
 
 TEST_F(PostgresKeyStoreOutage, ACommitThatNobodyCanBeAskedAboutIsInDoubt) {

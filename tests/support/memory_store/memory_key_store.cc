@@ -4,6 +4,7 @@
 #include <random>
 #include <set>
 
+#include "client/core/cidr.h"
 #include "client/core/resource_names.h"
 #include "server/base/errors.h"
 #include "server/model/built_in_roles.h"
@@ -55,6 +56,12 @@ bool IsLiveOwner(const keys::KeyRecord& key) {
   return key.role == keys::kOwnerRole && !key.deleted() && key.expires_at == keys::Never();
 }
 
+bool IsBeyond(const keys::KeyRecord& child, const ChildrenQuery& creator, absl::Time now) {
+  const absl::Time end = creator.ttl ? now + *creator.ttl : creator.end;
+  return (child.expires_at > end && child.expires_at > now) ||
+         !core::CidrsAtMost(child.allowed_cidrs, creator.allowed_cidrs);
+}
+
 }  // namespace
 
 MemoryKeyStore::MemoryKeyStore(std::function<absl::Time()> clock) : clock_(std::move(clock)) {
@@ -92,16 +99,28 @@ LockedState MemoryKeyStore::Look(const LockPlan& plan) const {
   if (const auto it = state_.organizations.find(plan.organization); it != state_.organizations.end()) {
     seen.organization = it->second;
   }
+  std::map<RoleId, ChildGroup> children;
   for (const auto& [kid, key] : state_.keys) {
-    if (!plan.children_of.empty() && key.creator_kid == plan.children_of && !key.deleted()) {
-      seen.children.push_back(key);
+    if (!plan.children.creator_kid.empty() && key.creator_kid == plan.children.creator_kid && !key.deleted()) {
+      ChildGroup& group = children[{key.organization, key.role}];
+      ++group.count;
+      if (IsBeyond(key, plan.children, seen.now)) ++group.beyond;
       const auto role = state_.roles.find({key.organization, key.role});
       if (role != state_.roles.end()) seen.children_roles.insert(*role);
+    }
+    if (plan.count_keys && seen.organization && key.organization == plan.organization && !key.deleted() &&
+        seen.live_keys < seen.organization->key_quota()) {
+      ++seen.live_keys;
     }
     if (plan.count_other_owners && key.organization == plan.organization && IsLiveOwner(key) &&
         std::find(plan.kids.begin(), plan.kids.end(), kid) == plan.kids.end()) {
       ++seen.other_owners;
     }
+  }
+  for (auto& [role, group] : children) {
+    group.organization = role.first;
+    group.role = role.second;
+    seen.children.push_back(group);
   }
   seen.owner_ever = state_.owner_ever;
   if (!plan.request_id.empty()) {
@@ -119,7 +138,6 @@ absl::Status MemoryKeyStore::Check(const LockPlan& plan, const LockedState& seen
   std::set<std::string> organizations;
   std::set<std::string> keys;
   for (const auto& [id, organization] : state_.organizations) organizations.insert(id);
-  for (const keys::KeyRecord& child : seen.children) keys.insert(child.kid);
   for (const auto& [kid, key] : seen.keys) keys.insert(kid);
   keys::Settings settings = state_.settings;
   for (const keys::Change& change : mutation.changes) {

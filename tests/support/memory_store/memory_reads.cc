@@ -76,11 +76,13 @@ keys::KeyRecord MemoryKeyStore::WithUse(keys::KeyRecord key) const {
   return key;
 }
 
-absl::StatusOr<std::optional<keys::KeyRecord>> MemoryKeyStore::ReadKey(const std::string& kid) {
+absl::StatusOr<std::optional<keys::KeyRecord>> MemoryKeyStore::ReadKey(const std::string& organization,
+                                                                       const std::string& kid) {
   const std::lock_guard lock(mutex_);
   if (unavailable_) return errors::DatabaseUnavailable();
   const auto it = state_.keys.find(kid);
-  return it == state_.keys.end() ? std::nullopt : std::optional(WithUse(it->second));
+  if (it == state_.keys.end() || it->second.organization != organization) return std::nullopt;
+  return WithUse(it->second);
 }
 
 absl::StatusOr<std::optional<keys::OrganizationRecord>> MemoryKeyStore::ReadOrganization(const std::string& id) {
@@ -121,12 +123,15 @@ absl::StatusOr<std::vector<keys::OrganizationRecord>> MemoryKeyStore::ListOrgani
   return organizations;
 }
 
-absl::StatusOr<std::vector<keys::RoleRecord>> MemoryKeyStore::ListRoles(const std::string& organization) {
+absl::StatusOr<std::vector<keys::RoleRecord>> MemoryKeyStore::ListRoles(const std::string& organization,
+                                                                        const std::string& after_id, int limit) {
   const std::lock_guard lock(mutex_);
   if (unavailable_) return errors::DatabaseUnavailable();
   std::vector<keys::RoleRecord> roles;
   for (const auto& [id, role] : state_.roles) {
-    if (id.first == organization) roles.push_back(role);
+    if (id.first != organization || id.second <= after_id) continue;
+    if (static_cast<int>(roles.size()) >= limit) break;
+    roles.push_back(role);
   }
   return roles;
 }

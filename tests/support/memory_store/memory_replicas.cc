@@ -2,6 +2,7 @@
 #include <set>
 #include <tuple>
 
+#include "client/core/saturating_sum.h"
 #include "server/base/errors.h"
 #include "tests/support/memory_store/memory_key_store.h"
 
@@ -88,7 +89,7 @@ absl::StatusOr<LogPage> MemoryKeyStore::RenewLease(const Heartbeat& beat, int64_
   if (it == replicas_.end()) return errors::ReplicaForgotten();
   ++it->second.replica.beat;
   it->second.replica.applied_revision = beat.applied_revision;
-  it->second.replica.acknowledged_revision = beat.acknowledged_revision;
+  it->second.replica.acknowledged = beat.acknowledged;
   it->second.seen_at = Now();
   return Page(cursor, limit);
 }
@@ -127,7 +128,9 @@ void MemoryKeyStore::Add(const std::vector<Use>& uses) {
       absl::Time& last = last_uses_.try_emplace({use.kid, use.version}, use.last_used_at).first->second;
       last = std::max(last, use.last_used_at);
     }
-    if (use.count > 0) use_hours_[{use.kid, use.version, use.hour, use.decision}] += use.count;
+    if (use.count <= 0) continue;
+    int64_t& sum = use_hours_[{use.kid, use.version, use.hour, use.decision}];
+    sum = core::SaturatingSum(sum, use.count);
   }
 }
 

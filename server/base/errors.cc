@@ -56,6 +56,7 @@ constexpr std::pair<Reason, std::string_view> kNames[] = {
     {Reason::kInternal, "INTERNAL"},
     {Reason::kHistoryRefused, "HISTORY_REFUSED"},
     {Reason::kLevelUnreadable, "LEVEL_UNREADABLE"},
+    {Reason::kRowUnreadable, "ROW_UNREADABLE"},
 };
 
 absl::Status Make(absl::StatusCode code, const std::string& message, const Detail& detail) {
@@ -308,6 +309,11 @@ absl::Status LevelUnreadable(int level, int oldest, int newest) {
                                           : ": finish the upgrade to a version between them first (latchkeyd upgrade "
                                             "finish)"),
               Reason::kLevelUnreadable);
+}
+
+absl::Status RowUnreadable(const std::string& what) {
+  return Make(absl::StatusCode::kDataLoss, absl::StrCat("the database has a row that this build can't read: ", what),
+              Reason::kRowUnreadable);
 }
 
 absl::Status Internal(const std::string& for_the_log) {

@@ -55,6 +55,7 @@ enum class Reason {
   kInternal,
   kHistoryRefused,
   kLevelUnreadable,
+  kRowUnreadable,
 };
 // "" of kNone.
 std::string_view NameOf(Reason reason);
@@ -136,6 +137,9 @@ absl::Status HistoryRefused(const std::string& how);
 // FAILED_PRECONDITION LEVEL_UNREADABLE: the database is at a feature level that this build does not read. The
 // server ends; a caller may meet it just before.
 absl::Status LevelUnreadable(int level, int oldest, int newest);
+// DATA_LOSS ROW_UNREADABLE: the database has a row that this build can't read, because it is damaged, was written by
+// hand, or by another version. `what`: which row, which field of it and what was wanted there, never its value.
+absl::Status RowUnreadable(const std::string& what);
 
 // --- Ours. The text is for the log; callers see a fixed sentence. ---
 absl::Status Internal(const std::string& for_the_log);  // INTERNAL INTERNAL

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <concepts>
 #include <cstdlib>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
 #include "server/model/record_fields.h"
+#include "server/model/time_range.h"
 
 namespace latchkey::keys {
 namespace {
@@ -93,6 +95,40 @@ const std::set<std::string>& KnownPaths() {
   return *known;
 }
 
+// Thrown for a body that can't be read: the field's path, "" = the body itself, and what is wrong. Never the value.
+struct Unreadable {
+  std::string path;
+  std::string why;
+};
+
+// Runs `read`, which reads the field `name` of an object: what it throws then names that field too.
+template <typename Read>
+void ReadField(const char* name, const Read& read) {
+  try {
+    read();
+  } catch (const Unreadable& inside) {
+    throw Unreadable{inside.path.empty() ? name : absl::StrCat(name, ".", inside.path), inside.why};
+  }
+}
+
+// nullopt for anything but an integer between them. By hand, because the JSON library's own conversion takes floats,
+// booleans and what is too wide for the type, and its parser makes floats of integers that are wider than 64 bits.
+std::optional<int64_t> IntegerIn(const Json& json, int64_t least, int64_t most) {
+  if (!json.is_number_integer()) return std::nullopt;
+  const bool too_wide = json.is_number_unsigned() && json.get<uint64_t>() > std::numeric_limits<int64_t>::max();
+  const int64_t value = too_wide ? 0 : json.get<int64_t>();
+  if (too_wide || value < least || value > most) return std::nullopt;
+  return value;
+}
+
+template <typename Integer>
+Integer IntegerFrom(const Json& json) {
+  using Limits = std::numeric_limits<Integer>;
+  const std::optional<int64_t> value = IntegerIn(json, Limits::min(), Limits::max());
+  if (!value) throw Unreadable{"", absl::StrCat("an integer of ", sizeof(Integer) * 8, " bits was wanted")};
+  return static_cast<Integer>(*value);
+}
+
 template <typename Record>
 Json ToJson(const Record& record);
 template <typename Record>
@@ -123,20 +159,26 @@ struct FieldWriter {
   }
 };
 
-// Fills each field that it visits from a JSON object. Throws for one that has to be there and is not.
+// Fills each field that it visits from a JSON object. Throws Unreadable.
 struct FieldReader {
   const Json& json;
 
   template <typename T>
   void operator()(const char* name, T& field, const InBody& in_body = {}) const {
-    if (in_body.presence == Presence::kAlways || json.contains(name)) {
-      Get(name, field);
-    } else {
+    const auto found = json.find(name);
+    if (found != json.end()) {
+      ReadField(name, [&] { Get(*found, field); });
+    } else if (std::same_as<T, absl::Time> || in_body.presence != Presence::kAlways) {
       SetAbsent(field, in_body.presence);
+    } else {
+      throw Unreadable{name, "it is missing"};
     }
+    // What is written by leaving the field out is read as if it were left out.
+    if (IsAbsent(field, in_body.presence)) SetAbsent(field, in_body.presence);
   }
 
  private:
+  static void SetAbsent(absl::Time& time, Presence) { time = Never(); }
   static void SetAbsent(int& number, Presence presence) {
     number = presence == Presence::kUnlessLevelOfReleaseZero ? kReleaseZeroLevel : 0;
   }
@@ -144,21 +186,29 @@ struct FieldReader {
   static void SetAbsent(T& field, Presence) {
     field = T();
   }
-  void Get(const char* name, absl::Time& time) const {
-    time = json.contains(name) ? absl::FromUnixMicros(json.at(name).get<int64_t>()) : Never();
+  static void Get(const Json& value, absl::Time& time) {
+    const std::optional<int64_t> us = IntegerIn(value, kFirstMicrosecond, kLastMicrosecond);
+    if (!us) throw Unreadable{"", absl::StrCat(kWantedTime, ", in whole microseconds since 1970")};
+    time = absl::FromUnixMicros(*us);
   }
-  void Get(const char* name, absl::Duration& duration) const {
-    duration = absl::Microseconds(json.at(name).get<int64_t>());
+  static void Get(const Json& value, absl::Duration& duration) {
+    duration = absl::Microseconds(IntegerFrom<int64_t>(value));
   }
-  void Get(const char* name, DeleteReason& reason) const {
-    reason = static_cast<DeleteReason>(json.at(name).get<int>());
+  static void Get(const Json& value, DeleteReason& reason) {
+    reason = static_cast<DeleteReason>(IntegerFrom<int>(value));
   }
-  void Get(const char* name, std::vector<SecretVersion>& versions) const {
-    for (const Json& item : json.at(name)) versions.push_back(FromJson<SecretVersion>(item));
+  static void Get(const Json& value, int& number) { number = IntegerFrom<int>(value); }
+  static void Get(const Json& value, std::vector<SecretVersion>& versions) {
+    if (!value.is_array()) throw Unreadable{"", "a list was wanted"};
+    for (const Json& item : value) versions.push_back(FromJson<SecretVersion>(item));
   }
   template <typename T>
-  void Get(const char* name, T& value) const {
-    value = json.at(name).get<T>();
+  static void Get(const Json& value, T& field) {
+    try {
+      value.get_to(field);
+    } catch (const Json::exception&) {  // Which would quote the value.
+      throw Unreadable{"", "another type was wanted"};
+    }
   }
 };
 
@@ -171,9 +221,48 @@ Json ToJson(const Record& record) {
 
 template <typename Record>
 Record FromJson(const Json& json) {
+  if (!json.is_object()) throw Unreadable{"", "an object was wanted"};
   Record record;
   VisitFields(record, FieldReader{json});
   return record;
+}
+
+// Throws if the body says that a reader must know a field which this build does not.
+void RequireKnown(const Json& body) {
+  std::vector<std::string> critical;
+  FieldReader{body}("critical", critical, {.presence = Presence::kUnlessEmpty});
+  for (const std::string& path : critical) {
+    if (KnownPaths().contains(path)) continue;
+    throw Unreadable{"", absl::StrCat("it has a critical field that this build does not know: ", path)};
+  }
+}
+
+Change ChangeIn(const LogRow& row) {
+  const Json json = Json::parse(row.body, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) throw Unreadable{"", "its body is not a JSON object"};
+  int shape = 0;
+  FieldReader{json}("v", shape);
+  if (shape < kFirstShape || shape > kWithCriticalFields) {
+    throw Unreadable{"", "its body has a version that this build does not know"};
+  }
+  RequireKnown(json);
+  Change change;
+  change.body = row.body;
+  const auto read = [&json]<typename Record>(const char* name, std::optional<Record>& image) {
+    if (json.contains(name)) ReadField(name, [&] { image = FromJson<Record>(json.at(name)); });
+  };
+  read("key", change.key);
+  read("organization", change.organization);
+  read("role", change.role);
+  read("settings", change.settings);
+  if (change.key) change.key->revision = row.rev;
+  if (change.organization) change.organization->revision = row.rev;
+  if (change.role) change.role->revision = row.rev;
+  const int images =
+      (change.key ? 1 : 0) + (change.organization ? 1 : 0) + (change.role ? 1 : 0) + (change.settings ? 1 : 0);
+  const bool of_the_unknown = images == 0 && shape >= kWithCriticalFields;
+  if (images != 1 && !of_the_unknown) throw Unreadable{"", "it is not about one resource"};
+  return change;
 }
 
 void AppendBigEndian(std::string& out, uint64_t value, int bytes) {
@@ -202,36 +291,10 @@ std::string EncodeBody(const Change& change, const Audit& audit) {
 
 absl::StatusOr<Change> DecodeBody(const LogRow& row) {
   try {
-    const Json json = Json::parse(row.body);
-    const int shape = json.at("v").get<int>();
-    if (shape < kFirstShape || shape > kWithCriticalFields) {
-      return errors::Internal(absl::StrCat("change-log row ", row.rev, " has a version this build does not know"));
-    }
-    if (json.contains("critical")) {
-      for (const std::string& path : json.at("critical").get<std::vector<std::string>>()) {
-        if (KnownPaths().contains(path)) continue;
-        return errors::Internal(
-            absl::StrCat("change-log row ", row.rev, " has a critical field this build does not know: ", path));
-      }
-    }
-    Change change;
-    change.body = row.body;
-    if (json.contains("key")) change.key = FromJson<KeyRecord>(json.at("key"));
-    if (json.contains("organization")) change.organization = FromJson<OrganizationRecord>(json.at("organization"));
-    if (json.contains("role")) change.role = FromJson<RoleRecord>(json.at("role"));
-    if (json.contains("settings")) change.settings = FromJson<Settings>(json.at("settings"));
-    if (change.key) change.key->revision = row.rev;
-    if (change.organization) change.organization->revision = row.rev;
-    if (change.role) change.role->revision = row.rev;
-    const int images =
-        (change.key ? 1 : 0) + (change.organization ? 1 : 0) + (change.role ? 1 : 0) + (change.settings ? 1 : 0);
-    const bool of_the_unknown = images == 0 && shape >= kWithCriticalFields;
-    if (images != 1 && !of_the_unknown) {
-      return errors::Internal(absl::StrCat("change-log row ", row.rev, " is not about one resource"));
-    }
-    return change;
-  } catch (const Json::exception&) {
-    return errors::Internal(absl::StrCat("change-log row ", row.rev, " can't be read"));
+    return ChangeIn(row);
+  } catch (const Unreadable& unreadable) {
+    return errors::RowUnreadable(absl::StrCat("change-log row ", row.rev, ": ", unreadable.path,
+                                              unreadable.path.empty() ? "" : ": ", unreadable.why));
   }
 }
 

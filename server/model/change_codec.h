@@ -22,8 +22,9 @@ namespace latchkey::keys {
 std::string EncodeBody(const Change& change, const Audit& audit);
 
 // What a body says; the record's revision is `row.rev`. A body of shape 3 about something that this build does not
-// know, and that is not critical, is a Change of nothing. INTERNAL for a shape, a form or a critical field that this
-// build does not know: a follower must stop rather than guess.
+// know, and that is not critical, is a Change of nothing. ROW_UNREADABLE, with the row's revision, the field and what
+// was wanted there, for a shape, a form or a critical field that this build does not know: a follower must stop rather
+// than guess. Numbers are integers that fit their field, times within time_range.h; nothing is converted or rounded.
 absl::StatusOr<Change> DecodeBody(const LogRow& row);
 
 // The feature level that a reader of the change's body needs: the highest of the fields that it has.

@@ -194,7 +194,7 @@ struct KeyQuery {
 // Where keys live. Two implementations pass the same contract suite (tests/contract): PostgresKeyStore and
 // MemoryKeyStore. Thread-safe; every call may block. Errors are from the catalogue (server/base/errors.h):
 // DATABASE_UNAVAILABLE if nothing was changed and a retry may help, OUTCOME_UNKNOWN if a commit could not be confirmed,
-// CONTENDED if lock waits and retries ran out, INTERNAL otherwise.
+// CONTENDED if lock waits and retries ran out, ROW_UNREADABLE if what is stored can't be read, INTERNAL otherwise.
 class KeyStore {
  public:
   using Decide = absl::FunctionRef<absl::StatusOr<Mutation>(const LockedState&)>;

@@ -125,7 +125,7 @@ TEST(ChangeCodec, ABodyOfALaterVersionIsRefused) {
   for (const char* version : {"0", "4", "-1", "\"2\""}) {
     EXPECT_THAT(Decoded(std::string(R"({"v":)") + version +
                         R"(,"settings":{"bound_us":5000000,"previous_bound_us":5000000,"changed_at":1}})"),
-                HasReason("INTERNAL"))
+                HasReason("ROW_UNREADABLE"))
         << version;
   }
 }
@@ -155,11 +155,11 @@ TEST(ChangeCodec, OnlyWhatIsCriticalAndNotKnownStopsAReader) {
        {"key.disabled_until", "key.versions.colour", "beside", "disabled_until", "versions.id", ""}) {
     const absl::StatusOr<keys::Change> change =
         Decoded(BodyWith(disabled, std::string(R"("critical":["key.kid",")") + path + R"("],)"));
-    EXPECT_THAT(change, HasReason("INTERNAL")) << path;
+    EXPECT_THAT(change, HasReason("ROW_UNREADABLE")) << path;
     EXPECT_NE(change.status().message().find(std::string("does not know: ") + path), std::string::npos);
   }
   for (const char* critical : {"true", "{}", "[1]", "\"key.kid\""}) {
-    EXPECT_THAT(Decoded(BodyWith("", std::string("\"critical\":") + critical + ",")), HasReason("INTERNAL"))
+    EXPECT_THAT(Decoded(BodyWith("", std::string("\"critical\":") + critical + ",")), HasReason("ROW_UNREADABLE"))
         << critical;
   }
 }
@@ -168,15 +168,105 @@ TEST(ChangeCodec, AThingThatAReaderDoesNotKnowChangesNothing) {
   const absl::StatusOr<keys::Change> change = Decoded(R"({"v":3,"session":{"id":"s"},"audit":{}})");
   ASSERT_THAT(change, IsOk());
   EXPECT_FALSE(change->key || change->organization || change->role || change->settings);
-  EXPECT_THAT(Decoded(R"({"v":3,"critical":["session"],"session":{"id":"s"},"audit":{}})"), HasReason("INTERNAL"));
+  EXPECT_THAT(Decoded(R"({"v":3,"critical":["session"],"session":{"id":"s"},"audit":{}})"),
+              HasReason("ROW_UNREADABLE"));
+}
+
+// A good body of each kind in which `from` is replaced by `to`; the error's text, "" if it is read.
+std::string ErrorWith(const std::string& from, const std::string& to) {
+  for (std::string body : {ChangeOf(FilledKey("k")).body, ChangeOf(Filled<keys::OrganizationRecord>()).body,
+                           ChangeOf(Filled<keys::RoleRecord>()).body, ChangeOf(Filled<keys::Settings>()).body}) {
+    const size_t at = body.find(from);
+    if (at == std::string::npos) continue;
+    body.replace(at, from.size(), to);
+    const absl::StatusOr<keys::Change> change = Decoded(body);
+    if (change.ok()) return "";
+    EXPECT_THAT(change, HasReason("ROW_UNREADABLE"));
+    return std::string(change.status().message());
+  }
+  ADD_FAILURE() << "no body has " << from;
+  return "";
+}
+
+TEST(ChangeCodec, WhatANumberOrATextCanNotBeIsRefusedByTheNameOfItsField) {
+  struct {
+    std::string from, to, field;
+  } const kCases[] = {
+      // Wider than 64 bits: the parser makes floats of them.
+      {"1700000013000000", "18446744073709551616", "key.expires_at"},
+      {"1700000013000000", "1700000013000000000000000000", "key.expires_at"},
+      // Of 64 bits, and no time that a record may have.
+      {"1700000013000000", "18446744073709551615", "key.expires_at"},
+      {"1700000013000000", "9223372036854775807", "key.expires_at"},
+      {"1700000013000000", "-9223372036854775808", "key.expires_at"},
+      {"1700000013000000", "253402300800000000", "key.expires_at"},
+      {"1700000013000000", "-62135596800000001", "key.expires_at"},
+      // No integers.
+      {"1700000013000000", "1700000013000000.0", "key.expires_at"},
+      {"1700000013000000", "1e15", "key.expires_at"},
+      {"1700000013000000", "true", "key.expires_at"},
+      {"1700000013000000", "null", "key.expires_at"},
+      {"1700000013000000", "\"1700000013000000\"", "key.expires_at"},
+      {"1700000003000000}]", "253402300800000000}]", "key.versions.expires_at"},
+      {"1700000005000000", "0.5", "organization.deleted_at"},
+      {"1700000008000000", "[]", "role.updated_at"},
+      // Wider than their field.
+      {"\"id\":11", "\"id\":2147483648", "key.versions.id"},
+      {"\"id\":11", "\"id\":-2147483649", "key.versions.id"},
+      {"\"delete_reason\":3", "\"delete_reason\":4294967299", "key.delete_reason"},
+      {"\"delete_reason\":3", "\"delete_reason\":3.0", "key.delete_reason"},
+      {"\"level\":14", "\"level\":4294967310", "settings.level"},
+      {":11000000", ":9223372036854775808", "settings.bound_us"},
+      {":11000000", ":11000000.5", "settings.bound_us"},
+      {"{\"v\":2", "{\"v\":2.0", "v"},
+      {"{\"v\":1", "{\"v\":true", "v"},
+      {"{\"v\":2", "{\"v\":4294967298", "v"},
+      // Of another type.
+      {"\"display_name\":\"display_name\"", "\"display_name\":1", "key.display_name"},
+      {"\"removed\":true", "\"removed\":1", "role.removed"},
+      {"{\"labels\":\"value\"}", "{\"labels\":1}", "key.labels"},
+      {"{\"labels\":\"value\"}", "[\"value\"]", "key.labels"},
+      {"[\"allowed_cidrs\",\"second\"]", "\"10.0.0.0/8\"", "key.allowed_cidrs"},
+      {"[\"permissions\",\"second\"]", "{\"a\":\"b\"}", "role.permissions"},
+      {"\"versions\":[", "\"versions\":null,\"was\":[", "key.versions"},
+      {"\"versions\":[", "\"versions\":[1,", "key.versions"},
+      {"\"kid\":\"k\",", "", "key.kid"},
+  };
+  for (const auto& one : kCases) {
+    EXPECT_THAT(ErrorWith(one.from, one.to), ::testing::HasSubstr("change-log row 7: " + one.field + ": ")) << one.to;
+  }
+}
+
+TEST(ChangeCodec, AnErrorQuotesNoValue) {
+  EXPECT_THAT(ErrorWith("\"display_name\":\"display_name\"", "\"display_name\":[\"canary\"]"),
+              ::testing::AllOf(::testing::HasSubstr("display_name"), ::testing::Not(::testing::HasSubstr("canary"))));
+  EXPECT_THAT(ErrorWith("}}", "}}canary"), ::testing::Not(::testing::HasSubstr("canary")));
+}
+
+TEST(ChangeCodec, TheFirstAndTheLastTimeOfARecordAreReadBack) {
+  for (const int64_t us : {int64_t{-62135596800000000}, int64_t{-1}, int64_t{253402300799999999}}) {
+    keys::KeyRecord key = Key("k");
+    key.revision = 7;
+    key.expires_at = key.versions[0].expires_at = absl::FromUnixMicros(us);
+    EXPECT_EQ(Decoded(ChangeOf(key).body)->key, key) << us;
+  }
+}
+
+TEST(ChangeCodec, ALevelThatIsWrittenByLeavingItOutReadsAsRelease0s) {
+  for (const char* level : {"2", "1", "-5"}) {
+    EXPECT_EQ(Decoded(std::string(R"({"v":3,"settings":{"bound_us":1,"previous_bound_us":1,"changed_at":1,"level":)") +
+                      level + "}}")
+                  ->settings->level,
+              keys::kReleaseZeroLevel);
+  }
 }
 
 TEST(ChangeCodec, ABodyIsAboutOneThing) {
-  EXPECT_THAT(Decoded(R"({"v":2})"), HasReason("INTERNAL"));
+  EXPECT_THAT(Decoded(R"({"v":2})"), HasReason("ROW_UNREADABLE"));
   keys::Change two;
   two.settings = keys::Settings();
   two.organization = Organization("acme");
-  EXPECT_THAT(Decoded(keys::EncodeBody(two, {})), HasReason("INTERNAL"));
+  EXPECT_THAT(Decoded(keys::EncodeBody(two, {})), HasReason("ROW_UNREADABLE"));
 }
 
 }  // namespace

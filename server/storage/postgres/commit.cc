@@ -141,6 +141,7 @@ absl::StatusOr<Committed> CommitWith(ConnectionPool& pool, absl::Duration in_dou
           continue;
         }
         break;
+      case SqlFailure::Kind::kUnreadable:
       case SqlFailure::Kind::kBug:
         break;
     }

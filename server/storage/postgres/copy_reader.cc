@@ -1,7 +1,9 @@
 #include "server/storage/postgres/copy_reader.h"
 
 #include <limits>
-#include <stdexcept>
+
+#include "server/model/time_range.h"
+#include "server/storage/postgres/sql_failure.h"
 
 namespace latchkey::storage::postgres {
 namespace {
@@ -15,9 +17,9 @@ uint64_t BigEndian(std::string_view bytes) {
   return value;
 }
 
-[[noreturn]] void Refuse() { throw std::invalid_argument("not COPY's binary format"); }
+[[noreturn]] void Refuse() { throw UnreadableRow("not COPY's binary format"); }
 
-[[noreturn]] void RefuseJson() { throw std::invalid_argument("not flat JSON"); }
+[[noreturn]] void RefuseJson() { throw UnreadableRow("not flat JSON"); }
 
 void AppendUtf8(unsigned code, char*& out) {
   if (code < 0x80) {
@@ -129,6 +131,10 @@ absl::Time CopyReader::Time() {
   const auto micros = static_cast<int64_t>(BigEndian(bytes));
   if (micros == std::numeric_limits<int64_t>::max()) return absl::InfiniteFuture();
   if (micros == std::numeric_limits<int64_t>::min()) return absl::InfinitePast();
+  if (micros < keys::kFirstMicrosecond - kMicrosFrom1970To2000 ||
+      micros > keys::kLastMicrosecond - kMicrosFrom1970To2000) {
+    throw UnreadableRow(keys::kWantedTime);
+  }
   return absl::FromUnixMicros(micros + kMicrosFrom1970To2000);
 }
 

@@ -11,8 +11,7 @@
 namespace latchkey::storage::postgres {
 
 // Reads the messages of COPY … TO STDOUT (FORMAT binary), see "Binary Format" in PostgreSQL's manual on COPY: no
-// escapes, no numbers in decimal, and times as PostgreSQL keeps them. Throws std::invalid_argument on what is not that
-// format.
+// escapes, no numbers in decimal, and times as PostgreSQL keeps them. Throws UnreadableRow on what is not that format.
 class CopyReader {
  public:
   CopyReader() = default;
@@ -26,7 +25,7 @@ class CopyReader {
   std::optional<std::string_view> Field();  // nullopt if NULL.
   std::string_view Text();                  // Not NULL, like those below. Or a bytea.
   bool Bool();
-  absl::Time Time();  // A timestamptz.
+  absl::Time Time();  // A timestamptz, within the years of time_range.h or infinite.
   // The fields that were not read yet.
   std::string_view Rest() const { return rest_; }
 
@@ -40,8 +39,7 @@ class CopyReader {
 };
 
 // The strings in a flat JSON array or object of strings as PostgreSQL prints it, in its order: for an object name,
-// value, name, ... Unescapes `json` in place; the views point into it. `strings` is overwritten. Throws
-// std::invalid_argument.
+// value, name, ... Unescapes `json` in place; the views point into it. `strings` is overwritten. Throws UnreadableRow.
 void JsonStrings(std::string& json, std::vector<std::string_view>& strings);
 
 }  // namespace latchkey::storage::postgres

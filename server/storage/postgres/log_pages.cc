@@ -1,5 +1,4 @@
 #include <set>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,7 +27,7 @@ void AddProofs(const std::string& kid, const char* text, std::vector<keys::KeyPr
     const std::vector<std::string> parts = absl::StrSplit(item, ',');
     keys::KeyProof& proof = proofs.emplace_back();
     proof.kid = kid;
-    if (parts.size() != 3 || !absl::SimpleAtoi(parts[0], &proof.version)) throw std::invalid_argument("not a proof");
+    if (parts.size() != 3 || !absl::SimpleAtoi(parts[0], &proof.version)) throw postgres::UnreadableRow("not a proof");
     proof.proof = postgres::ProofFrom(parts[1], postgres::ParseBytes("\\x" + parts[2]));
   }
 }

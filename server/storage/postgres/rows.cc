@@ -7,9 +7,12 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/civil_time.h"
 #include "server/model/record_fields.h"
+#include "server/model/time_range.h"
+#include "server/storage/postgres/sql_failure.h"
 
 namespace latchkey::storage::postgres {
 namespace {
@@ -20,10 +23,11 @@ absl::Time Time(const pqxx::field& field) { return ParseTime(View(field)); }
 
 // The digits of `text` up to `end`; `text` then starts after `end`.
 int64_t TakeNumber(std::string_view& text, char end) {
+  constexpr size_t kLongest = 6;  // The years go to 294276.
   int64_t value = 0;
   size_t i = 0;
   for (; i < text.size() && text[i] != end; ++i) {
-    if (text[i] < '0' || text[i] > '9') throw std::invalid_argument("not a timestamp");
+    if (text[i] < '0' || text[i] > '9' || i == kLongest) throw UnreadableRow("not a timestamp");
     value = value * 10 + (text[i] - '0');
   }
   text.remove_prefix(std::min(text.size(), i + 1));
@@ -37,7 +41,7 @@ std::vector<keys::SecretVersion> VersionsFrom(const pqxx::field& field) {
   for (const absl::string_view item : absl::StrSplit(field.c_str(), ';')) {
     const std::vector<std::string> parts = absl::StrSplit(item, ',');
     keys::SecretVersion version;
-    if (parts.size() != 3 || !absl::SimpleAtoi(parts[0], &version.id)) throw std::invalid_argument("not a version");
+    if (parts.size() != 3 || !absl::SimpleAtoi(parts[0], &version.id)) throw UnreadableRow("not a version");
     version.created_at = ParseTime(parts[1]);
     version.expires_at = ParseTime(parts[2]);
     versions.push_back(version);
@@ -52,7 +56,7 @@ std::vector<std::pair<int32_t, absl::Time>> UsesFrom(const pqxx::field& field) {
   for (const absl::string_view item : absl::StrSplit(field.c_str(), ';')) {
     const std::vector<std::string> parts = absl::StrSplit(item, ',');
     int32_t version = 0;
-    if (parts.size() != 2 || !absl::SimpleAtoi(parts[0], &version)) throw std::invalid_argument("not a use");
+    if (parts.size() != 2 || !absl::SimpleAtoi(parts[0], &version)) throw UnreadableRow("not a use");
     uses.emplace_back(version, ParseTime(parts[1]));
   }
   return uses;
@@ -64,7 +68,14 @@ struct ColumnReader {
 
   template <typename T>
   void operator()(const char* name, T& field, const keys::InBody& = {}) const {
-    Get(row[name], field);
+    const pqxx::field column = row[name];
+    try {
+      Get(column, field);
+    } catch (const UnreadableRow& unreadable) {
+      throw UnreadableRow(absl::StrCat(name, ": ", unreadable.what()));
+    } catch (const std::exception&) {  // Of pqxx or of the JSON parser, which quote the value.
+      throw UnreadableRow(absl::StrCat(name, ": another type was wanted"));
+    }
   }
 
  private:
@@ -94,8 +105,12 @@ struct ColumnReader {
 template <typename Record>
 Record StoredRecordFrom(const pqxx::row& row) {
   Record record;
-  keys::VisitFields(record, ColumnReader{row});
   record.revision = row["revision"].as<int64_t>();
+  try {
+    keys::VisitFields(record, ColumnReader{row});
+  } catch (const UnreadableRow& unreadable) {
+    throw UnreadableRow(absl::StrCat("a record of revision ", record.revision, ": ", unreadable.what()));
+  }
   return record;
 }
 
@@ -110,7 +125,7 @@ std::string TimeText(absl::Time time) {
 absl::Time ParseTime(std::string_view text) {
   if (text == "infinity") return absl::InfiniteFuture();
   if (text == "-infinity") return absl::InfinitePast();
-  if (text.size() < 4 || text.substr(text.size() - 3) != "+00") throw std::invalid_argument("not a timestamp in UTC");
+  if (text.size() < 4 || text.substr(text.size() - 3) != "+00") throw UnreadableRow("not a timestamp in UTC");
   text.remove_suffix(3);
   const int64_t year = TakeNumber(text, '-');
   const int64_t month = TakeNumber(text, '-');
@@ -122,8 +137,11 @@ absl::Time ParseTime(std::string_view text) {
   fraction.resize(6, '0');  // PostgreSQL leaves trailing zeros out.
   std::string_view rest = fraction;
   const int64_t microseconds = TakeNumber(rest, '\0');
-  return absl::FromCivil(absl::CivilSecond(year, month, day, hour, minute, second), absl::UTCTimeZone()) +
-         absl::Microseconds(microseconds);
+  const absl::Time time =
+      absl::FromCivil(absl::CivilSecond(year, month, day, hour, minute, second), absl::UTCTimeZone()) +
+      absl::Microseconds(microseconds);
+  if (!keys::IsInRange(time)) throw UnreadableRow(keys::kWantedTime);
+  return time;
 }
 
 const std::string& Text(const std::string& text) {
@@ -150,7 +168,7 @@ std::string HexText(std::string_view bytes) {
 }
 
 std::string ParseBytes(std::string_view text) {
-  if (text.substr(0, 2) != "\\x") throw std::invalid_argument("not a bytea in hex form");
+  if (text.substr(0, 2) != "\\x") throw UnreadableRow("not a bytea in hex form");
   return absl::HexStringToBytes(absl::string_view(text.data() + 2, text.size() - 2));
 }
 
@@ -164,12 +182,17 @@ keys::KeyRecord KeyFrom(const pqxx::row& row) { return StoredRecordFrom<keys::Ke
 
 keys::KeyRecord UsedKeyFrom(const pqxx::row& row) {
   keys::KeyRecord key = KeyFrom(row);
-  for (const auto& [version_id, used_at] : UsesFrom(row["uses"])) {
-    // Versions that are gone count for the key.
-    key.last_used_at = std::max(key.last_used_at, used_at);
-    for (keys::SecretVersion& version : key.versions) {
-      if (version.id == version_id) version.last_used_at = used_at;
+  const pqxx::field uses = row["uses"];
+  try {
+    for (const auto& [version_id, used_at] : UsesFrom(uses)) {
+      // Versions that are gone count for the key.
+      key.last_used_at = std::max(key.last_used_at, used_at);
+      for (keys::SecretVersion& version : key.versions) {
+        if (version.id == version_id) version.last_used_at = used_at;
+      }
     }
+  } catch (const UnreadableRow& unreadable) {
+    throw UnreadableRow(absl::StrCat("uses of key ", key.kid, ": ", unreadable.what()));
   }
   return key;
 }
@@ -183,21 +206,29 @@ keys::OrganizationRecord OrganizationFrom(const pqxx::row& row) {
 keys::LogRow LogRowFrom(const pqxx::row& row, int first) {
   keys::LogRow log;
   log.rev = row[first].as<int64_t>();
-  log.at = Time(row[first + 1]);
-  log.body = ParseBytes(View(row[first + 2]));
-  log.chain = ParseBytes(View(row[first + 3]));
+  try {
+    log.at = Time(row[first + 1]);
+    log.body = ParseBytes(View(row[first + 2]));
+    log.chain = ParseBytes(View(row[first + 3]));
+  } catch (const UnreadableRow& unreadable) {
+    throw UnreadableRow(absl::StrCat("change-log row ", log.rev, ": ", unreadable.what()));
+  }
   return log;
 }
 
 keys::Settings SettingsFrom(const pqxx::row& row) {
   keys::Settings settings;
-  keys::VisitFields(settings, ColumnReader{row});
+  try {
+    keys::VisitFields(settings, ColumnReader{row});
+  } catch (const UnreadableRow& unreadable) {
+    throw UnreadableRow(absl::StrCat("settings: ", unreadable.what()));
+  }
   return settings;
 }
 
 keys::Proof ProofFrom(std::string_view ring_id, std::string_view digest) {
   keys::Proof proof;
-  if (ring_id.size() != 1 || digest.size() != proof.digest.size()) throw std::invalid_argument("not a proof");
+  if (ring_id.size() != 1 || digest.size() != proof.digest.size()) throw UnreadableRow("not a proof");
   proof.ring_id = ring_id[0];
   std::copy(digest.begin(), digest.end(), proof.digest.begin());
   return proof;

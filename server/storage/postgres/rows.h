@@ -8,11 +8,13 @@
 #include "absl/time/time.h"
 #include "server/model/records.h"
 
-// Values as PostgreSQL writes them and back. Everything here may throw std::exception on what it does not understand.
+// Values as PostgreSQL writes them and back. Reading throws UnreadableRow (sql_failure.h) for a value that is not what
+// its column should have, and what pqxx throws for a column that is not there.
 namespace latchkey::storage::postgres {
 
 // A timestamptz in a UTC, ISO session; infinite times are 'infinity'. Cut to microseconds.
 std::string TimeText(absl::Time time);
+// Within the years of time_range.h, or infinite. UnreadableRow for any other: PostgreSQL's go on to 294276.
 absl::Time ParseTime(std::string_view text);
 
 // Given text as a parameter. Throws if it holds a NUL, where libpq would cut it.

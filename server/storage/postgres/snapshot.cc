@@ -7,8 +7,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "server/storage/postgres/copy_reader.h"
 #include "server/storage/postgres/rows.h"
+#include "server/storage/postgres/sql_failure.h"
 #include "server/storage/postgres/statements.h"
 
 namespace latchkey::storage::postgres {
@@ -43,8 +45,12 @@ class KeyGatherer {
       kid_ = kid;
       gathering_ = true;
     }
-    TakeVersion();
-    if (first) TakeKey();
+    try {
+      TakeVersion();
+      if (first) TakeKey();
+    } catch (const UnreadableRow& row) {
+      throw UnreadableRow(absl::StrCat("key ", kid_, ": ", row.what()));
+    }
   }
 
   void Flush() {

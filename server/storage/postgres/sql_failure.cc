@@ -31,6 +31,8 @@ absl::Status SqlFailure::ToStatus(const std::string& while_doing) const {
     case Kind::kContended:
     case Kind::kDuplicate:
       return errors::Contended();
+    case Kind::kUnreadable:
+      return errors::RowUnreadable(unreadable);
     case Kind::kBug:
       break;
   }
@@ -45,11 +47,13 @@ SqlFailure FailureOf(const std::exception_ptr& exception, bool connection_open) 
   } catch (const pqxx::broken_connection&) {
     failure.kind = Kind::kUnavailable;
   } catch (const pqxx::transaction_rollback&) {  // Serialisation failures and deadlocks.
-    failure = {Kind::kContended, "40001"};
+    failure = {Kind::kContended, "40001", ""};
   } catch (const Contention&) {
     failure.kind = Kind::kContended;
   } catch (const pqxx::sql_error& error) {
-    failure = {KindOf(error.sqlstate()), error.sqlstate()};
+    failure = {KindOf(error.sqlstate()), error.sqlstate(), ""};
+  } catch (const UnreadableRow& row) {
+    failure = {Kind::kUnreadable, "", row.what()};
   } catch (...) {
     failure.kind = Kind::kBug;
   }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <exception>
+#include <stdexcept>
 #include <string>
 
 #include "absl/status/status.h"
@@ -13,10 +14,12 @@ struct SqlFailure {
     kUnavailable,  // The connection is gone, or the server can't serve now.
     kContended,    // Lock timeout, deadlock, serialisation: the whole transaction may be tried again.
     kDuplicate,    // A unique key is taken: likewise, and the next look will show it.
+    kUnreadable,   // A stored value is not what it should be.
     kBug,          // Anything else.
   };
   Kind kind = Kind::kBug;
-  std::string sqlstate;  // "" if there is none.
+  std::string sqlstate;    // "" if there is none.
+  std::string unreadable;  // Of kUnreadable: UnreadableRow::what().
 
   // A catalogue error. Carries the SQLSTATE, never the server's text: that may quote stored or given values.
   absl::Status ToStatus(const std::string& while_doing) const;
@@ -24,6 +27,11 @@ struct SqlFailure {
 
 // Thrown by our own code when what was read under locks is gone.
 struct Contention : std::exception {};
+
+// Thrown for a stored value that can't be read. what(): which one and what was wanted, never the value.
+struct UnreadableRow : std::invalid_argument {
+  using std::invalid_argument::invalid_argument;
+};
 
 // Never throws. `connection_open` = the connection still was open after it.
 SqlFailure FailureOf(const std::exception_ptr& exception, bool connection_open);

@@ -32,7 +32,7 @@ TEST(StatusConversion, EveryErrorCarriesReasonDomainAndRequestId) {
        {errors::FieldInvalid("f", "w"), errors::CredentialsMissing(), errors::PermissionMissing("p"),
         errors::KeyNotFound("k"), errors::RequestReplayed("k"), errors::EtagMismatch("k"), errors::LastOwner("o"),
         errors::DatabaseUnavailable(), errors::HashPoolFull(absl::Seconds(1)), errors::DeadlineExceeded(),
-        errors::Internal("x")}) {
+        errors::RowUnreadable("change-log row 7: v: it is missing"), errors::Internal("x")}) {
     const google::rpc::Status status = RpcStatusOf(error, "call-1");
     EXPECT_EQ(status.code(), static_cast<int>(error.code()));
     const auto info = DetailIn<google::rpc::ErrorInfo>(status);

@@ -7,6 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "server/model/time_range.h"
+#include "server/storage/postgres/sql_failure.h"
+
 // COPY's binary format byte by byte; what PostgreSQL really sends is in the snapshot's cases.
 namespace latchkey::contract {
 namespace {
@@ -76,6 +79,26 @@ TEST(CopyReader, KnowsTheEndsOfTime) {
   EXPECT_EQ(reader.Time(), absl::InfiniteFuture());
   EXPECT_EQ(reader.Time(), absl::InfinitePast());
   EXPECT_EQ(reader.Time(), absl::FromUnixSeconds(946'684'800) + absl::Microseconds(1));
+}
+
+std::string TimeField(int64_t us_since_2000) {
+  std::string field("\0\0\0\10", 4);
+  for (int shift = 56; shift >= 0; shift -= 8) field += static_cast<char>(us_since_2000 >> shift & 0xff);
+  return field;
+}
+
+TEST(CopyReader, RefusesTimesThatNoRecordMayHave) {
+  constexpr int64_t kSince2000 = 946'684'800'000'000;
+  for (const int64_t us : {keys::kFirstMicrosecond, keys::kLastMicrosecond}) {
+    const std::string field = TimeField(us - kSince2000);
+    EXPECT_EQ(CopyReader::OfFields(field).Time(), absl::FromUnixMicros(us));
+  }
+  // The last is the end of PostgreSQL's year 294276, which since 1970 is more than 64 bits.
+  for (const int64_t us : {keys::kFirstMicrosecond - kSince2000 - 1, keys::kLastMicrosecond - kSince2000 + 1,
+                           int64_t{9'223'371'331'199'999'999}}) {
+    const std::string field = TimeField(us);
+    EXPECT_THROW(CopyReader::OfFields(field).Time(), storage::postgres::UnreadableRow) << us;
+  }
 }
 
 TEST(JsonStrings, UnescapesInPlace) {

@@ -80,6 +80,13 @@ TEST(Redaction, TruncatedAndRepeatedKeyStringsAreRedactedToo) {
   EXPECT_EQ(Redacted("lk1_lk1_" + kKid + "_" + kTail), "lk1_lk1_" + kKid + "_[redacted]");
 }
 
+TEST(Redaction, WhatLooksLikeTheBeginningOfAnotherKeyStringHidesNone) {
+  const std::string key = "lk1_" + kKid + "_" + kTail;
+  EXPECT_EQ(Redacted("lk1_" + kKid + "_" + key), "lk1_" + kKid + "_[redacted]_" + kKid + "_[redacted]");
+  // Its kid ends in the marker of the other.
+  EXPECT_EQ(Redacted("lk1_" + kKid.substr(0, 13) + key), "lk1_" + kKid.substr(0, 13) + "lk1_[redacted]_[redacted]");
+}
+
 TEST(Redaction, TextWithoutAKeyStringIsKeptByteForByte) {
   for (const std::string& text : {std::string(), std::string("lk1_"), "lk1_" + kKid, "lk1_" + kKid + "_",
                                   "lk1_" + kKid + "-" + kTail, "lk1_0123456789ABCDE!_" + kTail,

@@ -22,7 +22,10 @@ absl::StatusOr<KeyPosition> ParseKeyPosition(const std::string& text) {
   if (colon == std::string::npos || !absl::SimpleAtoi(text.substr(0, colon), &ns)) return errors::PageTokenInvalid();
   std::string kid = text.substr(colon + 1);
   if (!core::IsKeyId(kid)) return errors::PageTokenInvalid();
-  return KeyPosition{.created_at = absl::FromUnixNanos(ns), .kid = std::move(kid)};
+  KeyPosition position{.created_at = absl::FromUnixNanos(ns), .kid = std::move(kid)};
+  // SimpleAtoi forgives white space, a plus and leading zeros.
+  if (FormatKeyPosition(position) != text) return errors::PageTokenInvalid();
+  return position;
 }
 
 }  // namespace latchkey::rpc

@@ -10,6 +10,7 @@
 #include "client/core/text.h"
 #include "server/base/errors.h"
 #include "server/base/log.h"
+#include "server/model/time_range.h"
 
 namespace latchkey::rpc {
 namespace {
@@ -22,8 +23,6 @@ constexpr size_t kMaxLabelKey = 63;
 constexpr size_t kMaxLabelValue = 63;
 constexpr size_t kMaxQuoted = 64;
 constexpr size_t kMaxReportId = 64;
-constexpr int64_t kFirstSecond = -62135596800;  // 0001-01-01T00:00:00Z
-constexpr int64_t kLastSecond = 253402300799;   // 9999-12-31T23:59:59Z
 constexpr int64_t kLongestTtlSeconds = 100LL * 31557600;
 constexpr int kNanosEnd = 1'000'000'000;
 
@@ -89,6 +88,7 @@ absl::StatusOr<std::map<std::string, std::string>> LabelsOf(
   std::map<std::string, std::string> out;
   for (const auto& [key, value] : labels) {
     if (!IsLabelKey(key)) return errors::FieldInvalid(field, "label keys of the form [a-z][a-z0-9_-]{0,62}");
+    if (absl::Status fine = RefuseKeyString(field, key); !fine.ok()) return fine;
     if (!IsText(value, kMaxLabelValue)) {
       return errors::FieldInvalid(
           absl::StrCat(field, ".", key),
@@ -108,7 +108,8 @@ absl::Status CheckRole(const std::string& field, const std::string& role, const 
 }
 
 absl::StatusOr<absl::Time> TimeOf(const std::string& field, const google::protobuf::Timestamp& time) {
-  if (time.seconds() < kFirstSecond || time.seconds() > kLastSecond || time.nanos() < 0 || time.nanos() >= kNanosEnd) {
+  if (time.seconds() < keys::kFirstSecond || time.seconds() > keys::kLastSecond || time.nanos() < 0 ||
+      time.nanos() >= kNanosEnd) {
     return errors::FieldInvalid(field, "a timestamp from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999999Z");
   }
   return absl::FromUnixSeconds(time.seconds()) + absl::Microseconds(time.nanos() / 1000);

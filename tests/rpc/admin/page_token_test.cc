@@ -80,7 +80,8 @@ TEST(KeyPosition, SurvivesFormatting) {
   EXPECT_EQ(back->created_at, position.created_at);
   EXPECT_EQ(back->kid, position.kid);
   for (const std::string& bad :
-       {std::string(), std::string("1"), std::string("x:0123456789ABCDEF"), std::string("1:kid")}) {
+       {std::string(), std::string("1"), std::string("x:0123456789ABCDEF"), std::string("1:kid"),
+        std::string(" 1:0123456789ABCDEF"), std::string("+1:0123456789ABCDEF"), std::string("01:0123456789ABCDEF")}) {
     ExpectRefused(ParseKeyPosition(bad).status());
   }
 }

@@ -89,8 +89,9 @@ TEST(Labels, KeysAndValuesHaveTheirForms) {
   EXPECT_EQ(good->at("team"), "billing");
   EXPECT_EQ(good->size(), 3u);
 
-  for (const std::string& key : {std::string(), std::string("Team"), std::string("0a"), std::string("_a"),
-                                 std::string("a b"), std::string("a.b"), "a" + Times(63, "0"), std::string("é")}) {
+  for (const std::string& key :
+       {std::string(), std::string("Team"), std::string("0a"), std::string("_a"), std::string("a b"),
+        std::string("a.b"), "a" + Times(63, "0"), std::string("é"), std::string("lk1_0123456789abcdef_secret")}) {
     google::protobuf::Map<std::string, std::string> bad;
     bad[key] = "v";
     ExpectFault(LabelsOf("key.labels", bad).status(), "FIELD_INVALID", "key.labels");

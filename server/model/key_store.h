@@ -220,13 +220,15 @@ class KeyStore {
 
   // --- Replicas. ---
   // Makes the row that RenewLease updates, with the feature levels that this build reads; nothing is applied or
-  // acknowledged yet. INTERNAL if the installation's level is none of them. Forgets other replicas' rows that
-  // have not been renewed for an hour. Idempotent: a row that is there keeps its beat and takes the new doorbell.
+  // acknowledged yet. INTERNAL if the installation's level is none of them. Idempotent: a row that is there keeps its
+  // beat and takes the new doorbell. Other replicas' rows stay, however old: by a wall clock none can be told to be
+  // dead.
   virtual absl::Status EnterReplica(const std::string& replica, const std::string& doorbell) = 0;
   // Takes it away at a clean end, so that nobody waits for this server. Idempotent.
   virtual absl::Status LeaveReplica(const std::string& replica) = 0;
-  // Takes away the row of a replica that is found dead: only if its beat is still the one that was seen. False: it has
-  // renewed since; true also if there is no row.
+  // Takes away the row of a replica that is found dead, by whoever has seen its beat unchanged for long on a clock of
+  // its own: only if the beat is still the one that was seen. False: it has renewed since; true also if there is no
+  // row.
   virtual absl::StatusOr<bool> ForgetReplica(const std::string& replica, int64_t beat) = 0;
   // ReadLog in one transaction with a WRITE to this replica's row, durable (synchronous_commit on) on the primary when
   // it returns. This alone, and only if OK, may extend a lease. REPLICA_FORGOTTEN if there was no such row;

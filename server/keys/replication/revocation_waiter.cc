@@ -12,6 +12,8 @@ namespace {
 constexpr absl::Duration kFirstPause = absl::Milliseconds(5);
 constexpr absl::Duration kLongestPause = absl::Milliseconds(20);
 constexpr absl::Duration kRingEvery = absl::Milliseconds(50);
+// Far beyond the longest L, whatever the clocks' error: nobody waits for such a row any more.
+constexpr absl::Duration kForgottenAfter = absl::Hours(1);
 
 }  // namespace
 
@@ -28,33 +30,49 @@ absl::StatusOr<std::vector<storage::Replica>> RevocationWaiter::ReadAndNote() {
   std::map<std::string, Seen> still_there;
   for (const storage::Replica& replica : *replicas) {
     const auto known = seen_.find(replica.id);
-    // A reading that another thread overtook must not bring an older beat back: that would only make the row look alive
-    // for longer, but beats never go back.
-    const bool unchanged = known != seen_.end() && known->second.beat >= replica.beat;
+    // A lower one is of a server that entered anew, or of a reading that another thread overtook: that makes the row
+    // look alive for longer, never dead too early.
+    const bool unchanged = known != seen_.end() && known->second.beat == replica.beat;
     still_there[replica.id] = unchanged ? known->second : Seen{replica.beat, now};
   }
   seen_ = std::move(still_there);
   return replicas;
 }
 
-absl::Status RevocationWaiter::Observe() { return ReadAndNote().status(); }
+std::vector<storage::Replica> RevocationWaiter::UnchangedFor(absl::Duration duration,
+                                                             const std::vector<storage::Replica>& replicas) {
+  std::vector<storage::Replica> unchanged;
+  const base::BootTime now = clock_.BootNow();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (const storage::Replica& replica : replicas) {
+    const auto seen = seen_.find(replica.id);
+    if (seen != seen_.end() && seen->second.beat == replica.beat && now - seen->second.at >= duration) {
+      unchanged.push_back(replica);
+    }
+  }
+  return unchanged;
+}
+
+absl::Status RevocationWaiter::Observe() {
+  const absl::StatusOr<std::vector<storage::Replica>> replicas = ReadAndNote();
+  if (!replicas.ok()) return replicas.status();
+  for (const storage::Replica& dead : UnchangedFor(kForgottenAfter, *replicas)) {
+    if (absl::StatusOr<bool> gone = store_.ForgetReplica(dead.id, dead.beat); !gone.ok()) return gone.status();
+  }
+  return absl::OkStatus();
+}
 
 absl::StatusOr<bool> RevocationWaiter::Arrived(const RevokingChange& change, RevocationWait wait,
                                                absl::Duration bound) {
   const absl::StatusOr<std::vector<storage::Replica>> replicas = ReadAndNote();
   if (!replicas.ok()) return replicas.status();
-  const base::BootTime now = clock_.BootNow();
-  const std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<storage::Replica> behind;
   for (const storage::Replica& replica : *replicas) {
     const int64_t has =
         wait == RevocationWait::kAll ? replica.acknowledged.Of(change.organization) : replica.applied_revision;
-    if (has >= change.revision) continue;
-    const auto seen = seen_.find(replica.id);
-    const bool dead = seen != seen_.end() && seen->second.beat == replica.beat &&
-                      now - seen->second.at >= core::WithClockError(bound);
-    if (!dead) return false;
+    if (has < change.revision) behind.push_back(replica);
   }
-  return true;
+  return UnchangedFor(core::WithClockError(bound), behind).size() == behind.size();
 }
 
 absl::Status RevocationWaiter::Await(const RevokingChange& change, RevocationWait wait, base::BootTime committed_at,

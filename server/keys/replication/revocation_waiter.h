@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -45,8 +46,9 @@ class RevocationWaiter {
   absl::Status Await(const RevokingChange& change, RevocationWait wait, base::BootTime committed_at,
                      base::BootTime deadline);
 
-  // Looks at the other servers' beats, so that one that has died is known before anybody waits for it. A row is dead
-  // once its beat was seen unchanged for L·(1+4ρ) on this server's CLOCK_BOOTTIME. Called each second or so.
+  // Looks at the servers' beats, so that one that has died is known before anybody waits for it. A row is dead once its
+  // beat was seen unchanged for L·(1+4ρ) on this server's CLOCK_BOOTTIME; after an hour it is taken away, by the beat
+  // that was seen, so that one that has renewed since stays. Called each second or so.
   absl::Status Observe();
 
  private:
@@ -57,6 +59,8 @@ class RevocationWaiter {
   // Whether every live server has it. `bound`: L.
   absl::StatusOr<bool> Arrived(const RevokingChange& change, RevocationWait wait, absl::Duration bound);
   absl::StatusOr<std::vector<storage::Replica>> ReadAndNote();
+  // Those of `replicas` whose beats were seen unchanged for so long, as of now.
+  std::vector<storage::Replica> UnchangedFor(absl::Duration duration, const std::vector<storage::Replica>& replicas);
 
   storage::KeyStore& store_;
   LogFollower& follower_;

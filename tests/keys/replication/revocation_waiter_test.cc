@@ -1,21 +1,25 @@
 #include "server/keys/replication/revocation_waiter.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "server/keys/replication/key_index.h"
 #include "server/keys/replication/watch_hub.h"
 #include "server/model/change_codec.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/forwarding_store.h"
 #include "tests/support/memory_store/memory_key_store.h"
 #include "tests/support/status_matchers.h"
 
 namespace latchkey::keys {
 namespace {
 
+using ::testing::ElementsAre;
 using testing::FakeClock;
 using testing::HasReason;
 using testing::IsOk;
@@ -36,6 +40,22 @@ class CountingBell final : public Doorbell {
   const FakeClock& clock_;
 };
 
+// Lets something happen while the replicas are read, before their rows are seen, and just before one is forgotten.
+class InterruptedStore final : public testing::ForwardingStore {
+ public:
+  using ForwardingStore::ForwardingStore;
+  absl::StatusOr<std::vector<storage::Replica>> ReadReplicas() override {
+    while_reading();
+    return behind().ReadReplicas();
+  }
+  absl::StatusOr<bool> ForgetReplica(const std::string& replica, int64_t beat) override {
+    before_forgetting();
+    return behind().ForgetReplica(replica, beat);
+  }
+  std::function<void()> while_reading = [] {};
+  std::function<void()> before_forgetting = [] {};
+};
+
 // A waiter whose sleep moves the clock and lets the test act as the other servers.
 struct Waiting {
   Waiting() {
@@ -51,6 +71,11 @@ struct Waiting {
     EXPECT_THAT(store.RenewLease({replica, applied, acknowledged}, 0, 2), IsOk());
   }
   void OwnHasAll() { Heartbeat("own", kRevision, kRevision); }
+  std::vector<std::string> Replicas() {
+    std::vector<std::string> ids;
+    for (const storage::Replica& replica : store.ReadReplicas().value()) ids.push_back(replica.id);
+    return ids;
+  }
   absl::Status Await(RevocationWait wait, absl::Duration time_left = absl::Minutes(5)) {
     return waiter.Await({.revision = kRevision, .organization = "acme"}, wait, began, began + time_left);
   }
@@ -75,7 +100,8 @@ struct Waiting {
   CountingBell bell{clock};
   std::function<void()> meanwhile = [] {};
   std::vector<absl::Duration> pauses;
-  RevocationWaiter waiter{store, follower, &bell, clock, [this](absl::Duration duration) {
+  InterruptedStore interrupted{store};
+  RevocationWaiter waiter{interrupted, follower, &bell, clock, [this](absl::Duration duration) {
                             pauses.push_back(duration);
                             clock.Advance(duration);
                             meanwhile();
@@ -202,6 +228,111 @@ TEST(RevocationWaiter, AnObservedBeatThatRisesStartsTheCountAnew) {
   setup.began = setup.clock.BootNow();
   EXPECT_THAT(setup.Await(RevocationWait::kServers), IsOk());
   EXPECT_EQ(setup.waited(), kOver);
+}
+
+// Its last renewal was while its row was on the way here, not before it was asked for.
+TEST(RevocationWaiter, AReadingThatTakesLongMakesNoServerLookDead) {
+  Waiting setup;
+  setup.OwnHasAll();
+  setup.interrupted.while_reading = [&] {
+    setup.clock.Advance(kOver);
+    setup.Heartbeat("other", 0, 0);
+  };
+  ASSERT_THAT(setup.waiter.Observe(), IsOk());
+  setup.interrupted.while_reading = [] {};
+  setup.began = setup.clock.BootNow();
+  EXPECT_THAT(setup.Await(RevocationWait::kServers), IsOk());
+  EXPECT_EQ(setup.waited(), kOver);
+}
+
+TEST(RevocationWaiter, AServerWhoseTimeEndsWhileItIsReadIsDeadAtOnce) {
+  Waiting setup;
+  setup.OwnHasAll();
+  setup.Heartbeat("other", 0, 0);
+  ASSERT_THAT(setup.waiter.Observe(), IsOk());
+  setup.clock.Advance(kOver - absl::Milliseconds(1));
+  setup.began = setup.clock.BootNow();
+  setup.interrupted.while_reading = [&] { setup.clock.Advance(absl::Milliseconds(1)); };
+  EXPECT_THAT(setup.Await(RevocationWait::kServers), IsOk());
+  EXPECT_TRUE(setup.pauses.empty());
+}
+
+TEST(RevocationWaiter, AServerThatEnteredAnewIsJudgedByItsNewBeats) {
+  Waiting setup;
+  setup.OwnHasAll();
+  for (int beat = 0; beat < 5; ++beat) setup.Heartbeat("other", 0, 0);
+  ASSERT_THAT(setup.waiter.Observe(), IsOk());
+  setup.store.ForgetReplicas();
+  setup.OwnHasAll();
+  setup.Heartbeat("other", 0, 0);  // Its first.
+  ASSERT_THAT(setup.waiter.Observe(), IsOk());
+  setup.clock.Advance(kOver - absl::Milliseconds(1));
+  setup.began = setup.clock.BootNow();
+  EXPECT_THAT(setup.Await(RevocationWait::kServers), IsOk());
+  EXPECT_GE(setup.waited(), absl::Milliseconds(1));
+  EXPECT_LE(setup.waited(), absl::Milliseconds(20)) << "it is dead by then";
+}
+
+TEST(RevocationWaiter, ADatabaseWhoseWallClockIsSetForwardLosesNoServer) {
+  Waiting setup;
+  setup.OwnHasAll();
+  setup.Heartbeat("other", 0, 0);
+  ASSERT_THAT(setup.waiter.Observe(), IsOk());
+  setup.now += absl::Hours(2);
+  ASSERT_THAT(setup.store.EnterReplica("new", ""), IsOk());
+  setup.Heartbeat("new", kRevision, kRevision);
+  ASSERT_THAT(setup.waiter.Observe(), IsOk());
+  EXPECT_THAT(setup.Replicas(), ElementsAre("new", "other", "own"));
+  EXPECT_THAT(setup.Await(RevocationWait::kServers), IsOk());
+  EXPECT_EQ(setup.waited(), kOver) << "it may hold a lease";
+}
+
+TEST(RevocationWaiter, ARowWhoseBeatWasSeenUnchangedForAnHourIsTakenAway) {
+  Waiting setup;
+  for (const char* id : {"dead", "alive"}) setup.Heartbeat(id, 0, 0);
+  ASSERT_THAT(setup.waiter.Observe(), IsOk());
+  setup.clock.Advance(absl::Hours(1) - absl::Nanoseconds(1));
+  for (const char* id : {"own", "alive"}) setup.Heartbeat(id, 0, 0);
+  ASSERT_THAT(setup.waiter.Observe(), IsOk());
+  EXPECT_THAT(setup.Replicas(), ElementsAre("alive", "dead", "own"));
+  setup.clock.Advance(absl::Nanoseconds(1));
+  ASSERT_THAT(setup.waiter.Observe(), IsOk());
+  EXPECT_THAT(setup.Replicas(), ElementsAre("alive", "own"));
+}
+
+TEST(RevocationWaiter, ARowThatRenewsJustBeforeItIsForgottenStays) {
+  Waiting setup;
+  setup.Heartbeat("other", 0, 0);
+  ASSERT_THAT(setup.waiter.Observe(), IsOk());
+  setup.clock.Advance(absl::Hours(1));
+  setup.OwnHasAll();
+  int forgettings = 0;
+  setup.interrupted.before_forgetting = [&] {
+    ++forgettings;
+    setup.Heartbeat("other", 0, 0);
+  };
+  ASSERT_THAT(setup.waiter.Observe(), IsOk());
+  EXPECT_EQ(forgettings, 1);
+  EXPECT_THAT(setup.Replicas(), ElementsAre("other", "own"));
+  // It is alive: an hour begins anew.
+  setup.clock.Advance(absl::Minutes(59));
+  setup.OwnHasAll();
+  ASSERT_THAT(setup.waiter.Observe(), IsOk());
+  EXPECT_EQ(forgettings, 1);
+}
+
+TEST(RevocationWaiter, ARowThatCouldNotBeTakenAwayIsTriedAgain) {
+  Waiting setup;
+  setup.Heartbeat("dead", 0, 0);
+  ASSERT_THAT(setup.waiter.Observe(), IsOk());
+  setup.clock.Advance(absl::Hours(1));
+  setup.OwnHasAll();
+  setup.interrupted.before_forgetting = [&] { setup.store.SetUnavailable(true); };
+  EXPECT_THAT(setup.waiter.Observe(), HasReason("DATABASE_UNAVAILABLE"));
+  setup.store.SetUnavailable(false);
+  setup.interrupted.before_forgetting = [] {};
+  ASSERT_THAT(setup.waiter.Observe(), IsOk());
+  EXPECT_THAT(setup.Replicas(), ElementsAre("own"));
 }
 
 TEST(RevocationWaiter, ACallersDeadlineThatComesFirstIsSaidSo) {

@@ -8,14 +8,12 @@ namespace latchkey::storage {
 void MemoryKeyStore::SetLevel(int level) {
   const std::lock_guard lock(mutex_);
   state_.settings.level = level;
-  std::erase_if(replicas_, [level](const auto& item) { return item.second.replica.newest_level < level; });
+  std::erase_if(replicas_, [level](const auto& item) { return item.second.newest_level < level; });
 }
 
 void MemoryKeyStore::EnterReplicaOfLevels(const std::string& replica, int oldest, int newest) {
   const std::lock_guard lock(mutex_);
-  SeenReplica& row = replicas_[replica];
-  row.replica = {.id = replica, .oldest_level = oldest, .newest_level = newest};
-  row.seen_at = Now();
+  replicas_[replica] = {.id = replica, .oldest_level = oldest, .newest_level = newest};
 }
 
 void MemoryKeyStore::SetUnavailable(bool unavailable) {

@@ -105,11 +105,7 @@ class MemoryKeyStore final : public KeyStore {
   std::vector<std::string> row_kids_;        // Likewise: the key of the row, "" = none.
   int64_t timeline_ = 1;
   int64_t oldest_ = 0;
-  struct SeenReplica {
-    Replica replica;
-    absl::Time seen_at;
-  };
-  std::map<std::string, SeenReplica> replicas_;
+  std::map<std::string, Replica> replicas_;
   std::map<VersionId, absl::Time> last_uses_;
   std::map<std::tuple<std::string, int32_t, absl::Time, int>, int64_t> use_hours_;
   std::map<std::pair<std::string, std::string>, absl::Time> use_reports_;

@@ -10,7 +10,6 @@
 namespace latchkey::storage {
 namespace {
 
-constexpr absl::Duration kReplicasAreForgottenAfter = absl::Hours(1);
 constexpr absl::Duration kReportsAreForgottenAfter = absl::Hours(24);
 
 }  // namespace
@@ -49,19 +48,14 @@ absl::StatusOr<std::optional<std::string>> MemoryKeyStore::ReadChain(int64_t rev
 absl::Status MemoryKeyStore::EnterReplica(const std::string& replica, const std::string& doorbell) {
   const std::lock_guard lock(mutex_);
   if (unavailable_) return errors::DatabaseUnavailable();
-  const absl::Time now = Now();
-  std::erase_if(replicas_, [&](const auto& item) {
-    return item.first != replica && item.second.seen_at < now - kReplicasAreForgottenAfter;
-  });
   if (state_.settings.level < keys::kOldestLevel || state_.settings.level > keys::kNewestLevel) {
     return errors::Internal("storage: the level is not one of this server's");
   }
-  SeenReplica& row = replicas_[replica];
-  row.replica.id = replica;
-  row.replica.doorbell = doorbell;
-  row.replica.oldest_level = keys::kOldestLevel;
-  row.replica.newest_level = keys::kNewestLevel;
-  row.seen_at = now;
+  Replica& row = replicas_[replica];
+  row.id = replica;
+  row.doorbell = doorbell;
+  row.oldest_level = keys::kOldestLevel;
+  row.newest_level = keys::kNewestLevel;
   return absl::OkStatus();
 }
 
@@ -77,7 +71,7 @@ absl::StatusOr<bool> MemoryKeyStore::ForgetReplica(const std::string& replica, i
   if (unavailable_) return errors::DatabaseUnavailable();
   const auto found = replicas_.find(replica);
   if (found == replicas_.end()) return true;
-  if (found->second.replica.beat != beat) return false;
+  if (found->second.beat != beat) return false;
   replicas_.erase(found);
   return true;
 }
@@ -87,10 +81,9 @@ absl::StatusOr<LogPage> MemoryKeyStore::RenewLease(const Heartbeat& beat, int64_
   if (unavailable_) return errors::DatabaseUnavailable();
   const auto it = replicas_.find(beat.replica);
   if (it == replicas_.end()) return errors::ReplicaForgotten();
-  ++it->second.replica.beat;
-  it->second.replica.applied_revision = beat.applied_revision;
-  it->second.replica.acknowledged = beat.acknowledged;
-  it->second.seen_at = Now();
+  ++it->second.beat;
+  it->second.applied_revision = beat.applied_revision;
+  it->second.acknowledged = beat.acknowledged;
   return Page(cursor, limit);
 }
 
@@ -98,7 +91,7 @@ absl::StatusOr<std::vector<Replica>> MemoryKeyStore::ReadReplicas() {
   const std::lock_guard lock(mutex_);
   if (unavailable_) return errors::DatabaseUnavailable();
   std::vector<Replica> replicas;
-  for (const auto& [id, row] : replicas_) replicas.push_back(row.replica);
+  for (const auto& [id, row] : replicas_) replicas.push_back(row);
   return replicas;
 }
 

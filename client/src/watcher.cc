@@ -146,9 +146,7 @@ void Watcher::Pong(WatchConnection& stream, const v1::WatchResponse::Pong& pong)
   if (!revision.has_value() || !sent_at.has_value()) {
     return Replace(absl::InternalError("the server's Pong answers nothing"));
   }
-  // Never more than the server itself can have.
-  const absl::Duration remaining =
-      std::min(ToDuration(pong.remaining()), absl::Nanoseconds(max_staleness_ns_.load(std::memory_order_relaxed)));
+  const absl::Duration remaining = ToDuration(pong.remaining());
   cache_.Pong(stream.cache_stream(), *sent_at, *revision, remaining);
   heard_at_ = clock_.BootNow();
   if (remaining > absl::ZeroDuration()) {

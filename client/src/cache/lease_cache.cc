@@ -103,6 +103,7 @@ struct LeaseCache::State {
   bool greeted = false;  // The present stream has said Hello.
   int64_t floor = 0;
   int64_t all_invalidated = 0;
+  absl::Duration bound = kLongestLease;  // That the present stream's Hello told.
   int64_t settled_ns = 0;
   std::optional<core::RevisionToken> applied;
   // Applied, and certainly all of it: one revision may come in several Invalidates.
@@ -381,8 +382,8 @@ void LeaseCache::Hello(uint64_t stream, const core::RevisionToken& from, bool re
   if (stream != state.stream.load()) return;
   state.greeted = true;
   const bool said = max_staleness > absl::ZeroDuration();
-  const absl::Duration bound = said ? std::min(max_staleness, kLongestLease) : kLongestLease;
-  state.settled_ns = (state.clock.BootNow() + core::WithClockError(bound)).nanoseconds();
+  state.bound = said ? std::min(max_staleness, kLongestLease) : kLongestLease;
+  state.settled_ns = (state.clock.BootNow() + core::WithClockError(state.bound)).nanoseconds();
   if (resumed && state.complete.has_value()) {
     // The histories agree up to there. What was answered by a server that was further on may be of one that was lost,
     // and then nobody will ever invalidate it.
@@ -442,7 +443,7 @@ void LeaseCache::Pong(uint64_t stream, core::BootTime ping_sent_at, const core::
   if (stream != state.stream.load() || !state.greeted) return;
   state.Apply(revision, true);
   if (remaining <= absl::ZeroDuration()) return;
-  const int64_t until = (ping_sent_at + Within(remaining, kLongestLease)).nanoseconds();
+  const int64_t until = (ping_sent_at + Within(remaining, state.bound)).nanoseconds();
   if (until > state.lease_until_ns.load()) state.lease_until_ns.store(until);
 }
 

@@ -22,9 +22,10 @@ namespace latchkey::client {
 // Client-side cache of verification results, valid only under a lease granted by the server. No gRPC, no threads of its
 // own, no clock but the one it is given: the whole of the client's part in "revoked means revoked" is here.
 //
-// The lease. A Pong grants one: (the time its Ping was SENT) + remaining; nothing unsolicited grants any. While it
-// lasts, what is remembered holds, because the server sends every change before the Pong that covers it. It outlives
-// its stream: it says how old the server's knowledge can be, and that does not depend on the connection.
+// The lease. A Pong grants one: (the time its Ping was SENT) + remaining, which counts for no more than the bound that
+// Hello told; nothing unsolicited grants any. While it lasts, what is remembered holds, because the server sends every
+// change before the Pong that covers it. It outlives its stream: it says how old the server's knowledge can be, and
+// that does not depend on the connection.
 //
 // The read order of every hit: the lease is loaded first, then the entry, then the params are judged, and the clock is
 // read last and compared with the lease already loaded (one CLOCK_BOOTTIME read; no clock cached by another thread,

@@ -214,10 +214,31 @@ TEST_F(LeaseCacheTest, PongBeforeHelloGrantsNothing) {
   EXPECT_EQ(cache.lease_until(), core::BootTime::Never());
 }
 
-TEST_F(LeaseCacheTest, LeaseLongerThanAnyIsCut) {
+TEST_F(LeaseCacheTest, LeaseLongerThanTheBoundThatHelloToldIsCut) {
   OpenSettledStream();
+  for (const absl::Duration remaining : {kL + absl::Nanoseconds(1), absl::InfiniteDuration()}) {
+    Pong(10, remaining);
+    EXPECT_EQ(cache.lease_until(), clock.BootNow() + kL);
+  }
+  // Each stream has its own.
+  stream = cache.BeginStream();
+  cache.Hello(stream, At(10), true, 2 * kL);
   Pong(10, absl::InfiniteDuration());
-  EXPECT_LE(cache.lease_until(), clock.BootNow() + absl::Seconds(60));
+  EXPECT_EQ(cache.lease_until(), clock.BootNow() + 2 * kL);
+  clock.Advance(2 * kL);
+  stream = cache.BeginStream();
+  cache.Hello(stream, At(10), true, absl::Seconds(2));
+  Pong(10, kL);
+  EXPECT_EQ(cache.lease_until(), clock.BootNow() + absl::Seconds(2));
+}
+
+TEST_F(LeaseCacheTest, LeaseOfAHelloThatToldNoBoundOrTooLongAOneIsCutAtTheLongestThereIs) {
+  for (const absl::Duration bound : {absl::ZeroDuration(), absl::InfiniteDuration()}) {
+    stream = cache.BeginStream();
+    cache.Hello(stream, At(10), false, bound);
+    Pong(10, absl::InfiniteDuration());
+    EXPECT_EQ(cache.lease_until(), clock.BootNow() + absl::Seconds(60));
+  }
 }
 
 TEST_F(LeaseCacheTest, LeaseOutlivesItsStreamAndEndsAtAHelloThatDidNotResume) {

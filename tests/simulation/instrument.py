@@ -111,18 +111,14 @@ EDITS = {
             % on("kClientClockReadBeforeThePause"),
         ),
         (
-            "  if (answer.revision < all_invalidated ||",
-            "  if (%s) return false;\n  if (answer.revision < all_invalidated ||" % on("kClientStoresWithoutARevisionCheck"),
+            "  if (answer.revision < floor ||",
+            "  if (%s) return false;\n  if (answer.revision < floor ||" % on("kClientStoresWithoutARevisionCheck"),
         ),
         (
-            "  return greeted && request.stream != 0 && request.stream == stream.load() && answer.revision >= floor;",
+            "  return greeted && request.stream != 0 && request.stream == stream.load();",
             "  return (greeted || %s) && request.stream != 0 &&\n"
-            "         (request.stream == stream.load() || %s) &&\n         (answer.revision >= floor || %s);"
-            % (
-                on("kClientNeedsNoHello"),
-                on("kClientStoresWithoutARevisionCheck"),
-                on("kClientStoresWithoutARevisionCheck"),
-            ),
+            "         (request.stream == stream.load() || %s);"
+            % (on("kClientNeedsNoHello"), on("kClientStoresWithoutARevisionCheck")),
         ),
         (
             "    if (state.clock.BootNow() >= believed_until) return std::nullopt;\n",

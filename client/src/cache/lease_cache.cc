@@ -53,10 +53,13 @@ std::string RoleOf(const std::string& organization, const std::string& role) {
   return name.append(organization).append("/").append(role);
 }
 
-// The secret was right and the key is good: the rest depends on what is asked, and is judged here at every hit.
-bool IsGoodKey(core::Decision decision) {
-  return decision == core::Decision::kAllowed || decision == core::Decision::kClientNotAllowed ||
-         decision == core::Decision::kPermissionDenied;
+// The secret was right and the key is good: the rest depends on what is asked, and is judged here at every hit. What
+// was asked carried no address, so that CLIENT_NOT_ALLOWED may mean no more than that, if there are blocks to compare
+// one with. It asked for no permission either: any other denial has a reason that this build may not know.
+bool IsGoodKey(const LeaseCache::ServerAnswer& answer) {
+  if (answer.identity.empty()) return false;
+  if (answer.decision == core::Decision::kAllowed) return true;
+  return answer.decision == core::Decision::kClientNotAllowed && IdentityRefs::BlockOf(answer.identity)->has_cidrs;
 }
 
 bool IsNegative(core::Decision decision) {
@@ -101,8 +104,7 @@ struct LeaseCache::State {
   std::atomic<uint64_t> stream{0};  // The present one; 0 = none.
   uint64_t last_stream = 0;
   bool greeted = false;  // The present stream has said Hello.
-  int64_t floor = 0;
-  int64_t all_invalidated = 0;
+  int64_t floor = 0;     // Nothing is known any more of what an older answer may have missed.
   absl::Duration bound = kLongestLease;  // That the present stream's Hello told.
   int64_t settled_ns = 0;
   std::optional<core::RevisionToken> applied;
@@ -119,7 +121,7 @@ struct LeaseCache::State {
 
   std::optional<Hit> FindVerified(std::string_view canonical, const VerifyParams& params, int64_t grace) const;
   bool IsOverridden(const PendingRequest& request, const ServerAnswer& answer) const;
-  bool MayBeStored(const PendingRequest& request, const ServerAnswer& answer) const;
+  bool MayBeStored(const PendingRequest& request) const;
   void Store(const PendingRequest& request, const ServerAnswer& answer, core::BootTime believed_until);
   void Forget(IdentityBlock* block);
   void MakeRoom();
@@ -197,29 +199,29 @@ LeaseCache::PendingRequest LeaseCache::BeginRequest(const core::PresentedKey& ke
 }
 
 bool LeaseCache::State::IsOverridden(const PendingRequest& request, const ServerAnswer& answer) const {
-  if (answer.revision < all_invalidated || tombstones.OverridesKey(request.kid, answer.revision)) return true;
+  if (answer.revision < floor || tombstones.OverridesKey(request.kid, answer.revision)) return true;
   if (answer.identity.empty()) return false;
   const std::string& organization = answer.identity.organization();
   return tombstones.OverridesName(organization, answer.revision) ||
          tombstones.OverridesName(RoleOf(organization, answer.identity.role()), answer.revision);
 }
 
-bool LeaseCache::State::MayBeStored(const PendingRequest& request, const ServerAnswer& answer) const {
-  return greeted && request.stream != 0 && request.stream == stream.load() && answer.revision >= floor;
+bool LeaseCache::State::MayBeStored(const PendingRequest& request) const {
+  return greeted && request.stream != 0 && request.stream == stream.load();
 }
 
 std::optional<LeaseCache::Hit> LeaseCache::Insert(const PendingRequest& request, const ServerAnswer& answer,
                                                   const VerifyParams& params) {
   State& state = *state_;
   const core::BootTime believed_until = request.asked_at + Within(answer.lease_remaining, kLongestLease);
-  const bool good_key = IsGoodKey(answer.decision) && !answer.identity.empty();
+  const bool good_key = IsGoodKey(answer);
   {
     const std::lock_guard lock(state.mutex);
     // Late or not, a denial is a reason to ask again before the next time.
-    if (!IsGoodKey(answer.decision)) state.EraseDigest(request.kid, request.digest);
+    if (!good_key) state.EraseDigest(request.kid, request.digest);
     if (state.IsOverridden(request, answer)) return std::nullopt;
     if (state.clock.BootNow() >= believed_until) return std::nullopt;
-    if (state.MayBeStored(request, answer)) {
+    if (state.MayBeStored(request)) {
       if (good_key) {
         state.Store(request, answer, believed_until);
       } else if (IsNegative(answer.decision)) {
@@ -394,7 +396,6 @@ void LeaseCache::Hello(uint64_t stream, const core::RevisionToken& from, bool re
   state.lease_until_ns.store(core::BootTime::Never().nanoseconds());
   state.DropEverything();
   state.tombstones.Clear();
-  state.all_invalidated = 0;
   state.floor = from.revision;
   state.applied = from;
   state.complete = from;
@@ -429,7 +430,7 @@ void LeaseCache::Invalidate(uint64_t stream, const Invalidation& what) {
     state.negatives.Clear();
   }
   if (all) {
-    state.all_invalidated = std::max(state.all_invalidated, revision);
+    state.floor = std::max(state.floor, revision);
     state.DropEverything();
   }
   state.floor = std::max(state.floor, state.tombstones.forgotten());

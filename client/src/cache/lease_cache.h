@@ -31,12 +31,18 @@ namespace latchkey::client {
 // read last and compared with the lease already loaded (one CLOCK_BOOTTIME read; no clock cached by another thread,
 // none coarse). Everything that removes entries has done so before a later lease is stored.
 //
-// What is stored. An answer is stored if its revision is at or above the floor (Hello's revision, raised when
-// tombstones are forgotten), no newer tombstone covers it (key, role, organization), and it was asked for within the
-// present stream. For max_staleness·(1+4ρ) after a Hello, an entry lasts no longer than its own answer's
-// lease_remaining: until then another server might still answer from a history that has been rewritten, where revisions
-// mean something else. For the same reason a stream that resumes keeps only what was answered at the revision where it
-// resumes or before.
+// What is believed. An answer is overtaken, and asked for again, if its revision is below the floor (Hello's revision,
+// raised when tombstones are forgotten and when everything is invalidated) or a newer tombstone covers it (key, role,
+// organization).
+//
+// What is stored. An answer that is believed and was asked for within the present stream. For max_staleness·(1+4ρ)
+// after a Hello, an entry lasts no longer than its own answer's lease_remaining: until then another server might still
+// answer from a history that has been rewritten, where revisions mean something else. For the same reason a stream that
+// resumes keeps only what was answered at the revision where it resumes or before.
+//
+// What is judged here. Of a good key the permissions, the address and the expiry. A denial becomes ALLOWED only if it
+// was CLIENT_NOT_ALLOWED of an identity that has address blocks, and the question's address is in one of them: every
+// other denial is given as it came.
 //
 // Expiry. A key is EXPIRED here once expires_in has passed since it was asked for. Where that is more than 10 minutes
 // away, clocks may differ too much by then: the entry ends 2ρ·expires_in earlier and the server is asked again, which
@@ -80,7 +86,7 @@ class LeaseCache {
   };
   // `key` is well-formed; an answer about anything else is not stored.
   PendingRequest BeginRequest(const core::PresentedKey& key) const;
-  // What a server answered to a request without permissions and address.
+  // What a server answered to a request without permissions and address: with either it must not come here.
   struct ServerAnswer {
     core::Decision decision = core::Decision::kUnspecified;
     Identity identity;
@@ -89,10 +95,10 @@ class LeaseCache {
     absl::Duration expires_in = absl::InfiniteDuration();
   };
   // Stores it if it may be, and judges it for `params`. nullopt: the answer can't be believed (its lease has passed, or
-  // something newer overrides it): ask again.
+  // it is overtaken): ask again.
   std::optional<Hit> Insert(const PendingRequest& request, const ServerAnswer& answer, const VerifyParams& params);
-  // True if Watch has told something newer of the key, its role or its organization: a server that is at Applied()
-  // knows more.
+  // True if the answer is overtaken: Watch has told something newer of the key, its role or its organization, or the
+  // answer is too old to tell whether it has. A server that is at Applied() knows more.
   bool IsOverriddenByWatch(const PendingRequest& request, const ServerAnswer& answer) const;
 
   // --- Watch: one stream at a time; what an older one says is ignored ---

@@ -178,6 +178,16 @@ TEST_F(PendingVerificationsTest, AnAnswerThatWatchHasOverriddenIsAskedForAtTheWa
   EXPECT_EQ(answer->decision(), latchkey::Decision::kRevoked);
 }
 
+TEST_F(PendingVerificationsTest, AnAnswerFromBelowTheStreamsStartIsAskedForAtTheWatchedRevision) {
+  const auto answer = Verify("a");
+  calls[0].done(Allowed("a", 9));
+  ASSERT_EQ(calls.size(), 2u);
+  EXPECT_EQ(calls[1].min_revision, At(10).Encode());
+  EXPECT_TRUE(IsWaiting(answer));
+  calls[1].done(Denied(Decision::kRevoked, 10));
+  EXPECT_EQ(answer->decision(), latchkey::Decision::kRevoked);
+}
+
 TEST_F(PendingVerificationsTest, AServerThatStaysBehindIsNotAskedForEver) {
   const auto answer = Verify("a");
   InvalidateKey("a", 12);

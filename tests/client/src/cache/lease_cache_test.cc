@@ -83,6 +83,27 @@ TEST_F(LeaseCacheTest, AddressesAreJudgedAtEveryHit) {
   EXPECT_EQ(Find("a"), Decision::kClientNotAllowed);
 }
 
+// A newer server may know a reason that this build does not.
+TEST_F(LeaseCacheTest, ADenialOfTheServersOwnIsNeverTurnedIntoAnAllowance) {
+  OpenSettledStream();
+  Pong();
+  Identity::Fields held = FieldsOf("a");
+  held.allowed_cidrs = {"10.0.0.0/8"};
+  const VerifyParams params{.required_permissions = {"app.read"}, .client_ip = "10.0.0.1"};
+  struct Case {
+    Decision decision;
+    Identity::Fields fields;
+  };
+  for (const Case& given : {Case{Decision::kPermissionDenied, FieldsOf("a")}, Case{Decision::kPermissionDenied, held},
+                            Case{Decision::kClientNotAllowed, FieldsOf("a")}, Case{Decision::kRateLimited, held}}) {
+    Insert("a", AllowedAs(held));
+    LeaseCache::ServerAnswer answer = AllowedAs(given.fields);
+    answer.decision = given.decision;
+    EXPECT_EQ(Insert("a", answer, params)->decision, given.decision);
+    EXPECT_EQ(Find("a", params), Decision::kUnspecified) << "the next question is the server's again";
+  }
+}
+
 TEST_F(LeaseCacheTest, AddressBlockThatCannotBeReadAllowsNobody) {
   OpenSettledStream();
   Pong();
@@ -272,8 +293,7 @@ TEST_F(LeaseCacheTest, HelloThatResumesWhatWasNeverAskedDropsEverything) {
   stream = cache.BeginStream();
   cache.Hello(stream, At(10), true, kL);
   EXPECT_EQ(cache.ResumeFrom(), At(10));
-  EXPECT_EQ(Insert("a", Allowed("a", 9))->decision, Decision::kAllowed);
-  EXPECT_EQ(cache.size(), 0u);
+  EXPECT_FALSE(Insert("a", Allowed("a", 9)).has_value());
 }
 
 TEST_F(LeaseCacheTest, WhatAnOlderStreamSaysIsIgnored) {
@@ -320,11 +340,18 @@ TEST_F(LeaseCacheTest, NothingIsStoredThatWasAskedWithoutAStreamOrWithinAnother)
   EXPECT_EQ(cache.size(), 1u);
 }
 
-TEST_F(LeaseCacheTest, AnswerFromBeforeHelloIsGivenButNotStored) {
+// The client acknowledged what Watch told before, and has forgotten it with everything else at the Hello.
+TEST_F(LeaseCacheTest, AnswerFromBelowHelloIsAskedForAgain) {
+  OpenSettledStream(8);
+  InvalidateKey("a", 9);
   OpenSettledStream(10);
-  EXPECT_EQ(Insert("a", Allowed("a", 9))->decision, Decision::kAllowed);
+  const LeaseCache::PendingRequest request = cache.BeginRequest(KeyOf("a"));
+  for (const LeaseCache::ServerAnswer& old : {Allowed("a", 8), Denied(Decision::kNotFound, 8)}) {
+    EXPECT_FALSE(cache.Insert(request, old, {}).has_value());
+    EXPECT_TRUE(cache.IsOverriddenByWatch(request, old)) << "nobody would ask for a newer one";
+  }
   EXPECT_EQ(cache.size(), 0u);
-  Insert("a", Allowed("a", 10));
+  EXPECT_EQ(cache.Insert(request, Allowed("a", 10), {})->decision, Decision::kAllowed);
   EXPECT_EQ(cache.size(), 1u);
 }
 
@@ -553,11 +580,12 @@ TEST_F(FewTombstones, FloorRisesWhenTheOldestIsForgotten) {
   Insert("x", Allowed("x", 10));
   EXPECT_EQ(cache.size(), 1u);
   cache.Invalidate(stream, {.revision = At(13), .organizations = {"other"}});
-  EXPECT_TRUE(Insert("a", Allowed("a", 10)).has_value());
-  EXPECT_EQ(cache.size(), 1u);  // Believed, not stored.
-  Insert("y", Allowed("y", 10));
+  for (const char* name : {"a", "y"}) {
+    EXPECT_FALSE(Insert(name, Allowed(name, 10)).has_value()) << "it may have missed what is forgotten";
+    EXPECT_TRUE(cache.IsOverriddenByWatch(cache.BeginRequest(KeyOf(name)), Allowed(name, 10)));
+  }
   EXPECT_EQ(cache.size(), 1u);
-  Insert("y", Allowed("y", 11));
+  EXPECT_TRUE(Insert("y", Allowed("y", 11)).has_value());
   EXPECT_EQ(cache.size(), 2u);
 }
 

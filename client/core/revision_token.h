@@ -12,6 +12,13 @@ namespace latchkey::core {
 // restore; it is no secret and no signature.
 using ChainPrefix = std::array<char, 8>;
 
+// Name of a history of the change log, as its database gave it: the first 8 bytes of SHA-256(the chain of revision 0 ‖
+// the system identifier ‖ the timeline ‖ when the postmaster started). Another one after every failover, restore and
+// restart of the database: commits may have been lost, and the same revision may be another change. So revisions of
+// two histories are never compared. kNoHistory: not known, as of a server of release 0.
+using HistoryId = uint64_t;
+inline constexpr HistoryId kNoHistory = 0;
+
 // Position in one history of the change log: what Revision.token says.
 struct RevisionToken {
   int64_t revision = 0;  // Not negative.

@@ -81,6 +81,7 @@ LeaseCache::ServerAnswer ToServerAnswer(const v1::VerifyResponse& response) {
   if (response.has_identity()) answer.identity = ToIdentity(response.identity());
   answer.decision = static_cast<core::Decision>(response.decision());
   answer.revision = response.revision().number();
+  answer.history = response.history();
   answer.lease_remaining = ToDuration(response.lease_remaining());
   if (response.has_expires_in()) answer.expires_in = ToDuration(response.expires_in());
   return answer;

@@ -111,13 +111,13 @@ void Watcher::Hello(WatchConnection& stream, const v1::WatchResponse::Hello& hel
   if (!from.has_value() || max_staleness <= absl::ZeroDuration()) {
     return Replace(absl::InternalError("the server's Hello can't be read"));
   }
-  cache_.Hello(stream.cache_stream(), *from, hello.resumed(), max_staleness);
+  const bool resumed = cache_.Hello(stream.cache_stream(), *from, hello.resumed(), max_staleness, hello.history());
   greeted_ = true;
   heard_at_ = clock_.BootNow();
   max_staleness_ns_.store(absl::ToInt64Nanoseconds(max_staleness), std::memory_order_relaxed);
   interval_ = std::clamp(max_staleness / kPingsPerStaleness, kShortestInterval, kLongestInterval);
   connects_.Add();
-  if (hello.resumed()) resumes_.Add();
+  if (resumed) resumes_.Add();
   watching_.store(true, std::memory_order_relaxed);
   for (const auto& other : streams_) {
     if (other.get() != &stream) other->Cancel();
@@ -125,7 +125,7 @@ void Watcher::Hello(WatchConnection& stream, const v1::WatchResponse::Hello& hel
   // An era of its own: the tick that waited for this would be too slow for a short staleness.
   CheckStream(++era_);
   events_.up(stream.channel());
-  observer_->OnWatchUp(hello.resumed());
+  observer_->OnWatchUp(resumed);
 }
 
 void Watcher::Invalidate(WatchConnection& stream, const v1::WatchResponse::Invalidate& what) {
@@ -147,7 +147,9 @@ void Watcher::Pong(WatchConnection& stream, const v1::WatchResponse::Pong& pong)
     return Replace(absl::InternalError("the server's Pong answers nothing"));
   }
   const absl::Duration remaining = ToDuration(pong.remaining());
-  cache_.Pong(stream.cache_stream(), *sent_at, *revision, remaining);
+  if (!cache_.Pong(stream.cache_stream(), *sent_at, *revision, remaining, pong.history())) {
+    return Replace(absl::UnavailableError("the server's database is another than its Hello told, or has failed over"));
+  }
   heard_at_ = clock_.BootNow();
   if (remaining > absl::ZeroDuration()) {
     lease_from_ns_.store(sent_at->nanoseconds(), std::memory_order_relaxed);

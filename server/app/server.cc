@@ -248,7 +248,8 @@ absl::Status Server::Deregister() {
   constexpr int64_t kEverything = std::numeric_limits<int64_t>::max();
   const storage::Acknowledgements acknowledged = hub_.AcknowledgedBy(kEverything, clock_.BootNow());
   if (acknowledged.oldest() == kEverything) return follower_store_->LeaveReplica(replica_);
-  return follower_store_->RenewLease({replica_, kEverything, acknowledged}, index_.position().rev, 2).status();
+  const keys::LogPosition at = index_.position();
+  return follower_store_->RenewLease({replica_, kEverything, acknowledged, at.chain}, at.rev, 2).status();
 }
 
 void Server::Drain(absl::Duration grace) {

@@ -8,6 +8,8 @@
 // What is new at each, which server/model/record_fields.h has field by field:
 //   1, 2  Release 0. It knows of no levels and reports none. 2: allowed_cidrs, settings.
 //   3     settings.level; bodies that name critical fields (change_codec.h). Watch is as it was.
+// What a reader may pass over needs none, such as the name of a history in answers: a client does without that of a
+// server which does not send it.
 namespace latchkey::keys {
 
 // What release 0 reads and writes.

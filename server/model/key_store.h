@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "client/core/revision_token.h"
 #include "server/model/acknowledgements.h"
 #include "server/model/records.h"
 
@@ -85,6 +86,8 @@ struct Mutation {
 // The outcome of a commit: its log rows, oldest first (empty for an empty Mutation).
 struct Committed {
   std::vector<keys::LogRow> rows;
+  // That it was committed in, read within its transaction; kNoHistory if that is not certain.
+  core::HistoryId history = core::kNoHistory;
 };
 
 // What an index shows of a version of a key: every version of the record, whether or not it has a secret.
@@ -127,6 +130,7 @@ struct SnapshotHead {
   keys::LogPosition position;
   absl::Time now;  // The database's clock in that transaction.
   keys::Settings settings;
+  core::HistoryId history = core::kNoHistory;
 };
 
 // A page of the log. `rows` starts with the row AT the cursor, so that its chain can be compared; if the first row is
@@ -134,9 +138,9 @@ struct SnapshotHead {
 struct LogPage {
   int64_t head = 0;    // The newest revision in the same transaction.
   int64_t oldest = 0;  // The oldest row that is still kept.
-  // Another one after every promotion of a standby or restore: some commits may be lost, and what was read before may
-  // be of a history that is over, although the cursor's row is in both. PostgreSQL's timeline.
-  int64_t timeline = 0;
+  // Another one after every promotion of a standby, restore or restart: some commits may be lost, and what was read
+  // before may be of a history that is over, although the cursor's row is in both.
+  core::HistoryId history = core::kNoHistory;
   absl::Time now;  // The database's clock in that transaction.
   keys::Settings settings;
   std::vector<keys::LogRow> rows;
@@ -163,6 +167,8 @@ struct Heartbeat {
   std::string replica;
   int64_t applied_revision = 0;
   Acknowledgements acknowledged;
+  // Of the row at the cursor: nothing is written into a log that has another row there, or none. "" = into any.
+  std::string chain;
 };
 
 // Uses of one version of a key within one hour.
@@ -231,10 +237,11 @@ class KeyStore {
   // row.
   virtual absl::StatusOr<bool> ForgetReplica(const std::string& replica, int64_t beat) = 0;
   // ReadLog in one transaction with a WRITE to this replica's row, durable (synchronous_commit on) on the primary when
-  // it returns. This alone, and only if OK, may extend a lease. REPLICA_FORGOTTEN if there was no such row;
-  // OUTCOME_UNKNOWN if the commit may not be replicated as the operator asked. Never repeated: whatever goes wrong is
-  // an error, and a broken connection is DATABASE_UNAVAILABLE whether or not the beat was written. Nothing is written
-  // on a standby.
+  // it returns. This alone, and only if OK, may extend a lease. REPLICA_FORGOTTEN if there was no such row; if the log
+  // does not have the beat's chain at the cursor nothing is written, and the page, OK, begins with what is there
+  // instead; OUTCOME_UNKNOWN if the commit may not be replicated as the operator asked. Never repeated: whatever goes
+  // wrong is an error, and a broken connection is DATABASE_UNAVAILABLE whether or not the beat was written. Nothing is
+  // written on a standby.
   virtual absl::StatusOr<LogPage> RenewLease(const Heartbeat& beat, int64_t cursor, int limit) = 0;
   // All rows, by id.
   virtual absl::StatusOr<std::vector<Replica>> ReadReplicas() = 0;

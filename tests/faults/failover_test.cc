@@ -67,10 +67,10 @@ class Failover : public ::testing::Test {
     cluster_->database_link(server).Reset();
   }
   // What the log's pages say of the history that a database is in.
-  static int64_t TimelineOf(const std::string& database) {
+  static core::HistoryId HistoryOf(const std::string& database) {
     const auto page = storage::PostgresKeyStore::Create({.connection_string = database})->ReadLog(0, 2);
     EXPECT_TRUE(page.ok()) << page.status();
-    return page.ok() ? page->timeline : 0;
+    return page.ok() ? page->history : core::kNoHistory;
   }
   bool NoticesRewrite(int server) {
     return Eventually(kPatience, [&] {
@@ -105,12 +105,12 @@ TEST_F(Failover, ThatLosesTheTailIsNoticedAndTheBoundHoldsAfterwards) {
   const std::vector<size_t> ghosts = Create(5);
   ASSERT_TRUE(cluster_->WaitUntilAllAgree(cluster_->Now()));
   const int64_t fresh_streams = FreshStreams();
-  const int64_t timeline = TimelineOf(primary_->ConnectionString());
+  const core::HistoryId history = HistoryOf(primary_->ConnectionString());
 
   FailOver();
   const core::BootTime promoted_at = cluster_->Now();
   for (int server = 0; server < kServers; ++server) LeadToStandby(server);
-  EXPECT_GT(TimelineOf(standby_->ConnectionString()), timeline) << "a server whose rows survived would not notice";
+  EXPECT_NE(HistoryOf(standby_->ConnectionString()), history) << "a server whose rows survived would not notice";
   for (int server = 0; server < kServers; ++server) {
     EXPECT_TRUE(NoticesRewrite(server)) << "server " << server << ": " << cluster_->server(server).Log();
   }

@@ -93,7 +93,8 @@ void Client::VerifyOne(const SimulatedKey& key) {
   client::LeaseCache::ServerAnswer answer{.decision = verdict->decision,
                                           .revision = verdict->revision.revision,
                                           .lease_remaining = verdict->lease_remaining,
-                                          .expires_in = verdict->expires_in};
+                                          .expires_in = verdict->expires_in,
+                                          .history = server.Told(verdict->history)};
   if (verdict->identity) {
     answer.identity = Identity(Identity::Fields{.organization = verdict->identity->organization,
                                                 .key_id = verdict->identity->kid,

@@ -27,8 +27,8 @@ EDITS = {
             % on("kServerLeaseAnchoredAtReceive"),
         ),
         (
-            "renew ? store_.RenewLease(",
-            "renew && !%s ? store_.RenewLease(" % on("kServerPollsALaggingStandby"),
+            "      if (!renew) return store_.ReadLog(",
+            "      if (!renew || %s) return store_.ReadLog(" % on("kServerPollsALaggingStandby"),
         ),
         (
             "    if (!page.ok()) {\n      if (errors::ReasonOf(page.status()) == errors::Reason::kReplicaForgotten) {",
@@ -42,11 +42,29 @@ EDITS = {
             "    if (renew && %s) index_.Extend(sent_at + page->settings.bound, page->now, sent_at);\n"
             "    if (index_.position().rev == page->head) {" % on("kServerFullPageExtends"),
         ),
-        ("    if (page->timeline != timeline_) {", "    if (page->timeline != timeline_ && !%s && !%s) {"
-            % (on("kServerIgnoresAFailover"), on("kServerStreamsKeptOverAResync"))),
+        (
+            "    if (page->history != history_) MeetHistoryLocked(*page);",
+            "    if (page->history != history_ && !%s && !%s) MeetHistoryLocked(*page);"
+            % (on("kServerIgnoresAFailover"), on("kServerStreamsKeptOverAResync")),
+        ),
+        (
+            '  hub_.EndAll("the database failed over or was restarted");',
+            '  if (!%s) hub_.EndAll("the database failed over or was restarted");' % on("kClientLentByAnotherHistory"),
+        ),
+        (
+            "  hub_starts_at_ = page.head;",
+            "  hub_starts_at_ = page.head;\n  if (%s) {\n    hub_starts_at_.reset();\n    hub_.Start(index_.position());\n  }"
+            % on("kServerResumesAcrossAFailover"),
+        ),
+        (
+            "own.history != core::kNoHistory && own.history == history_) {",
+            "((own.history != core::kNoHistory && own.history == history_) || %s)) {" % on("kServerDeliversAcrossAFailover"),
+        ),
         ("  hub_.EndAll(what);", "  if (!%s) hub_.EndAll(what);" % on("kServerStreamsKeptOverAResync")),
     ],
     "server/keys/replication/watch_hub.cc": [
+        ("    history_.clear();\n    // In another", "    if (!%s) history_.clear();\n    // In another"
+            % on("kServerResumesAcrossAFailover")),
         # It ends them a second time, when it starts at another place.
         (
             "    if (history_.empty() || history_.back()->revision != at) {\n"
@@ -115,9 +133,9 @@ EDITS = {
             "  if (%s) return false;\n  if (answer.revision < floor ||" % on("kClientStoresWithoutARevisionCheck"),
         ),
         (
-            "  return greeted && request.stream != 0 && request.stream == stream.load();",
+            "  return greeted && request.stream != 0 && request.stream == stream.load() && !IsOfAnotherHistory(answer.history);",
             "  return (greeted || %s) && request.stream != 0 &&\n"
-            "         (request.stream == stream.load() || %s);"
+            "         (request.stream == stream.load() || %s) && !IsOfAnotherHistory(answer.history);"
             % (on("kClientNeedsNoHello"), on("kClientStoresWithoutARevisionCheck")),
         ),
         (
@@ -134,9 +152,9 @@ EDITS = {
         (
             "  state.greeted = true;\n",
             "  state.greeted = true;\n"
-            "  if (%s) return;\n"
+            "  if (%s) {\n    state.history = history;\n    return false;\n  }\n"
             "  if (!resumed && %s && state.complete.has_value()) {\n"
-            "    state.applied = state.complete = from;\n    return;\n  }\n"
+            "    state.history = history;\n    state.applied = state.complete = from;\n    return true;\n  }\n"
             % (on("kClientNeedsNoHello"), on("kClientKeepsAllWithoutResuming")),
         ),
         (
@@ -144,9 +162,40 @@ EDITS = {
             "  state.settled_ns = %s ? 0 : (state.clock.BootNow()" % on("kClientTrustsOtherServersAtOnce"),
         ),
         (
-            "  if (stream != state.stream.load() || !state.greeted) return;\n  state.Apply(",
-            "  if (stream != state.stream.load() || (!state.greeted && !%s)) return;\n  state.Apply("
-            % on("kClientNeedsNoHello"),
+            "  if (stream != state.stream.load() || !state.greeted) return true;\n  if (history != state.history) return false;",
+            "  if (stream != state.stream.load() || (!state.greeted && !%s)) return true;\n"
+            "  if (history != state.history && !%s && !%s) return false;"
+            % (
+                on("kClientNeedsNoHello"),
+                on("kClientLentByAnotherHistory"),
+                # Two rules that each hold alone: the server ends the stream, and the client does.
+                on("kServerStreamsKeptOverAResync"),
+            ),
+        ),
+        # These protect a client that compares no histories, as release 0's.
+        (
+            "  const bool same_history = state.IsOfHistory(history);",
+            "  const bool same_history = state.IsOfHistory(history) || %s || %s || %s;\n"
+            "  if (same_history) state.history = history;"
+            % (
+                on("kClientKeepsAcrossHistories"),
+                on("kServerResumesAcrossAFailover"),
+                on("kServerDeliversAcrossAFailover"),
+            ),
+        ),
+        (
+            "other != history && other != core::kNoHistory && history != core::kNoHistory;",
+            "other != history && other != core::kNoHistory && history != core::kNoHistory &&\n"
+            "           !%s && !%s && !%s;"
+            % (
+                on("kClientStoresOtherHistories"),
+                on("kServerResumesAcrossAFailover"),
+                on("kServerDeliversAcrossAFailover"),
+            ),
+        ),
+        (
+            "  const bool settled = IsOfHistory(answer.history) ||",
+            "  const bool settled = IsOfHistory(answer.history) || %s ||" % on("kClientStoresOtherHistories"),
         ),
         (
             "  const int64_t until = (ping_sent_at + ",

@@ -22,6 +22,7 @@ struct SimulatedKey {
   std::string organization = kOrganization;
   std::optional<double> dead_at;
   int64_t revoked_by = 0;  // The revision that did it.
+  int64_t widened_by = 0;  // The revision that made it good, if one did.
   // When a caller was told, by wait=ALL, that it is refused everywhere.
   std::optional<double> certain_at;
 };

@@ -71,6 +71,8 @@ class Schedule {
   void Commit(const std::string& organization, const std::string& kid, const Edit& edit);
   void MakeKeys();
   void Revoke(SimulatedKey& key, int kind);
+  // Its role gets what the client asks for.
+  void Widen(SimulatedKey& key);
   void PlanRevocations();
   void PlanTrouble();
   void RewriteHistory();
@@ -110,8 +112,7 @@ void Schedule::Commit(const std::string& organization, const std::string& kid, c
   // Through a server that may be slow to hear of it itself, or by somebody else's hand.
   if (world_.Chance(0.5)) {
     Server* const own = servers_[world_.Pick(static_cast<int>(servers_.size()))].get();
-    const auto rows = committed->rows;
-    world_.In(world_.Delay(), [own, rows] { own->Deliver(rows); });
+    world_.In(world_.Delay(), [own, own_rows = *committed] { own->Deliver(own_rows); });
   }
   doorbell_.Ring(committed->rows.back().rev, /*waiting=*/false);
 }
@@ -127,10 +128,12 @@ void Schedule::MakeKeys() {
     SimulatedKey key;
     key.kid = std::string(parts->kid);
     key.text = KeyStrings()[i];
-    key.role = i == 0 ? "narrowed" : i == 1 ? "doomed" : "plain";
+    key.role = i == 0 ? "narrowed" : i == 1 ? "doomed" : i == 2 ? "widened" : "plain";
     if (i == 1) key.organization = "doomed";
+    // Not good until its role is widened.
+    if (i == 2) key.dead_at = -1e6;
     Commit(key.organization, "", [&](keys::Change& change, const storage::LockedState& state) {
-      change.role = RoleOf(key.organization, key.role, "app.use", state.now);
+      change.role = RoleOf(key.organization, key.role, key.dead_at ? "app.other" : "app.use", state.now);
     });
     Commit(key.organization, "", [&](keys::Change& change, const storage::LockedState& state) {
       change.key = keys::KeyRecord{.organization = key.organization,
@@ -149,6 +152,15 @@ void Schedule::MakeKeys() {
     }
   }
   first_head_ = Head();
+}
+
+void Schedule::Widen(SimulatedKey& key) {
+  if (world_.ending() || key.widened_by != 0) return;
+  Commit(key.organization, "", [&key](keys::Change& change, const storage::LockedState& state) {
+    change.role = RoleOf(key.organization, key.role, "app.use", state.now);
+  });
+  key.dead_at.reset();
+  key.widened_by = Head();
 }
 
 void Schedule::Revoke(SimulatedKey& key, int kind) {
@@ -207,6 +219,10 @@ void Schedule::SetBound(double seconds) {
 
 void Schedule::PlanRevocations() {
   for (SimulatedKey& key : keys_) {
+    if (key.role == "widened") {
+      world_.In(world_.Uniform(1, kLastRevocation), [this, &key] { Widen(key); });
+      continue;
+    }
     const int kind = world_.Pick(4);
     world_.In(world_.Uniform(2, kLastRevocation), [this, &key, kind] {
       if (!key.dead_at) Revoke(key, kind);
@@ -233,7 +249,7 @@ int64_t Schedule::Head() {
 }
 
 // A standby that lost its tail is promoted: the newest rows are gone, and others take their revisions. What the lost
-// ones had revoked lives again, and is revoked once more.
+// ones had revoked lives again, and is revoked once more; what they had widened is narrow again.
 void Schedule::RewriteHistory() {
   if (world_.ending()) return;
   const int64_t lost = std::min<int64_t>(1 + world_.Pick(3), Head() - first_head_);
@@ -244,6 +260,13 @@ void Schedule::RewriteHistory() {
   // Nobody revokes the caller's key anew: it is good again.
   if (caller_.dead_at && caller_.revoked_by > head) caller_.dead_at.reset();
   for (SimulatedKey& key : keys_) {
+    if (key.widened_by > head) {
+      key.dead_at = world_.now();
+      key.widened_by = 0;
+      // Else nothing would tell the loss from a bound that is kept.
+      if (world_.Chance(0.5)) world_.In(world_.Uniform(8, 12), [this, &key] { Widen(key); });
+      continue;
+    }
     key.certain_at.reset();
     if (!key.dead_at || key.revoked_by <= head) continue;
     key.dead_at.reset();
@@ -254,7 +277,7 @@ void Schedule::RewriteHistory() {
   // Other changes take the lost revisions before any server looks, revocations among them.
   for (int64_t i = 0; i < lost; ++i) {
     SimulatedKey& key = keys_[world_.Pick(static_cast<int>(keys_.size()))];
-    if (!key.dead_at && world_.Chance(0.7)) {
+    if (!key.dead_at && key.role != "widened" && world_.Chance(0.7)) {
       Revoke(key, 0);
       continue;
     }
@@ -288,6 +311,12 @@ void Schedule::PlanTrouble() {
   }
   if (world_.Chance(0.3)) {
     world_.In(world_.Uniform(5, kEnd - 10), [this] { RewriteHistory(); });
+  }
+  if (world_.Chance(0.1)) {
+    world_.In(world_.Uniform(5, kEnd - 10), [this] { database_.Restart(); });
+  }
+  for (const auto& server : servers_) {
+    if (world_.Chance(0.2)) server->TellNoHistory();
   }
 }
 
@@ -341,6 +370,10 @@ std::string_view NameOf(Mutant mutant) {
       return "server: a revision counts that the client has not acknowledged";
     case Mutant::kServerBoundToldByNoHello:
       return "server: a stream goes on under a bound that no Hello told";
+    case Mutant::kServerResumesAcrossAFailover:
+      return "server: a stream resumes from before a failover";
+    case Mutant::kServerDeliversAcrossAFailover:
+      return "server: own rows are applied before their history is met";
     case Mutant::kClientPongAnchoredAtReceive:
       return "client: lease anchored at the Pong";
     case Mutant::kClientLeaseLoadedLate:
@@ -357,6 +390,12 @@ std::string_view NameOf(Mutant mutant) {
       return "client: keeps all at a Hello that did not resume";
     case Mutant::kClientTrustsOtherServersAtOnce:
       return "client: no settling after a Hello";
+    case Mutant::kClientKeepsAcrossHistories:
+      return "client: keeps all when a stream of another history resumes";
+    case Mutant::kClientStoresOtherHistories:
+      return "client: stores an answer of another history";
+    case Mutant::kClientLentByAnotherHistory:
+      return "client: a Pong of another history lends, on a stream that was not ended";
   }
   return "?";
 }

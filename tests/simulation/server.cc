@@ -88,8 +88,8 @@ void Server::CatchUp() {
   });
 }
 
-void Server::Deliver(const std::vector<keys::LogRow>& rows) {
-  WithFollower([&] { follower_.Deliver(rows); });
+void Server::Deliver(const storage::Committed& committed) {
+  WithFollower([&] { follower_.Deliver(committed); });
 }
 
 absl::StatusOr<keys::Verdict> Server::Verify(const SimulatedKey& key) {

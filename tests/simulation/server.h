@@ -33,13 +33,16 @@ class Server {
   // A doorbell's ring.
   void Heard(int64_t revision, bool waiting) { renewer_.Heard(revision, waiting); }
   // Own rows, as soon as the follower is free.
-  void Deliver(const std::vector<keys::LogRow>& rows);
+  void Deliver(const storage::Committed& committed);
   absl::StatusOr<keys::Verdict> Verify(const SimulatedKey& key);
 
   // Whether a Watch's caller is good, as rpc asks it before each message. UNAVAILABLE while nothing can be proven.
   absl::Status JudgeCaller(const SimulatedKey& caller);
   // From `from` to `until` no string can be proven here: callers can't be judged.
   void ProveNothing(double from, double until);
+  // It names no history from now on, as a server of release 0.
+  void TellNoHistory() { tells_history_ = false; }
+  core::HistoryId Told(core::HistoryId history) const { return tells_history_ ? history : core::kNoHistory; }
   // As DeleteKey{wait: ALL}: blocks.
   absl::Status AwaitAll(const keys::RevokingChange& change);
 
@@ -69,6 +72,7 @@ class Server {
   keys::LeaseRenewer renewer_;
   keys::RevocationWaiter waiter_;
   bool follower_is_busy_ = false;
+  bool tells_history_ = true;
   bool renewing_ = false;
   bool renew_again_ = false;
   bool catching_up_ = false;  // Waits for the follower.

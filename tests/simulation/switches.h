@@ -22,6 +22,8 @@ enum class Mutant {
   kServerLendsUnjudged,
   kServerCountsUnacknowledged,
   kServerBoundToldByNoHello,
+  kServerResumesAcrossAFailover,
+  kServerDeliversAcrossAFailover,
   // Client.
   kClientPongAnchoredAtReceive,
   kClientLeaseLoadedLate,
@@ -31,6 +33,9 @@ enum class Mutant {
   kClientNeedsNoHello,
   kClientKeepsAllWithoutResuming,
   kClientTrustsOtherServersAtOnce,
+  kClientKeepsAcrossHistories,
+  kClientStoresOtherHistories,
+  kClientLentByAnotherHistory,
 };
 
 inline constexpr std::array kMutants = {
@@ -44,6 +49,9 @@ inline constexpr std::array kMutants = {
     Mutant::kClientClockReadBeforeThePause, Mutant::kClientStoresWithoutARevisionCheck,
     Mutant::kClientBelievesLateAnswers,     Mutant::kClientNeedsNoHello,
     Mutant::kClientKeepsAllWithoutResuming, Mutant::kClientTrustsOtherServersAtOnce,
+    Mutant::kServerResumesAcrossAFailover,  Mutant::kServerDeliversAcrossAFailover,
+    Mutant::kClientKeepsAcrossHistories,    Mutant::kClientStoresOtherHistories,
+    Mutant::kClientLentByAnotherHistory,
 };
 
 std::string_view NameOf(Mutant mutant);

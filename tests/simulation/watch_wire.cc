@@ -172,11 +172,15 @@ void WatchWire::Pump() {
   if (!ended.ok()) EndServer(ended);
 }
 
-void WatchWire::Write(const keys::WatchSession::Message& next) {
+void WatchWire::Write(keys::WatchSession::Message next) {
   const bool answers =
       std::holds_alternative<keys::WatchSession::Hello>(next) || std::holds_alternative<keys::WatchSession::Pong>(next);
-  if (const auto* const hello = std::get_if<keys::WatchSession::Hello>(&next)) told_bound_ = hello->max_staleness;
-  if (const auto* const pong = std::get_if<keys::WatchSession::Pong>(&next)) {
+  if (auto* const hello = std::get_if<keys::WatchSession::Hello>(&next)) {
+    told_bound_ = hello->max_staleness;
+    hello->history = server_.Told(hello->history);
+  }
+  if (auto* const pong = std::get_if<keys::WatchSession::Pong>(&next)) {
+    pong->history = server_.Told(pong->history);
     server_.judge().Lend(caller_, judged_at_, pong->remaining, told_bound_);
   }
   v1::WatchResponse message;

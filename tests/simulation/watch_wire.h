@@ -66,7 +66,7 @@ class WatchWire : public std::enable_shared_from_this<WatchWire> {
   absl::Status Subscribe(const v1::WatchRequest::Subscribe& wanted);
   absl::Status TakePing(const v1::WatchRequest::Ping& ping, bool may_lend);
   void Pump();
-  void Write(const keys::WatchSession::Message& next);
+  void Write(keys::WatchSession::Message next);
   void CheckLiveness();
   void EndServer(const absl::Status& status);
 

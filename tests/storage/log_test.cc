@@ -21,6 +21,19 @@ TEST_P(KeyStoreContract, RevisionZeroIsTheIdentityOfTheDatabase) {
   EXPECT_NE(page.rows[0].chain, Log().at(0).chain) << "two databases have one identity";
 }
 
+TEST_P(KeyStoreContract, EverythingThatIsReadOrCommittedNamesItsHistory) {
+  const core::HistoryId history = store_->ReadLog(0, 2)->history;
+  EXPECT_NE(history, core::kNoHistory);
+  const std::vector<keys::Change> changes = {ChangeOf(Role("acme", "r"))};
+  const auto committed = store_->Commit(PlanFor(changes), Always(changes));
+  ASSERT_THAT(committed, latchkey::testing::IsOk());
+  EXPECT_EQ(committed->history, history);
+  EXPECT_EQ(TakeSnapshot().head.history, history);
+  EXPECT_EQ(store_->ReadLog(1, 2)->history, history);
+  const std::unique_ptr<storage::KeyStore> another = GetParam().make();
+  EXPECT_NE(another->ReadLog(0, 2)->history, history) << "two databases have one history";
+}
+
 TEST_P(KeyStoreContract, SystemIsThereFromTheStart) {
   store_ = GetParam().make();
   const Snapshot snapshot = TakeSnapshot();

@@ -1,3 +1,5 @@
+#include <set>
+
 #include "absl/time/clock.h"
 #include "tests/storage/contract_fixture.h"
 #include "tests/support/memory_store/memory_key_store.h"
@@ -84,6 +86,18 @@ TEST_F(MemoryKeyStoreFaults, DroppedRowsTakeSettingsAndProofsAlong) {
   const storage::LogPage page = store_.ReadLog(0, 100).value();
   ASSERT_EQ(page.proofs.size(), 1u);
   EXPECT_EQ(page.proofs[0].version, 1);
+}
+
+TEST_F(MemoryKeyStoreFaults, LostRowsARestartAndAnotherIdentityAreAnotherHistory) {
+  Put(ChangeOf(Organization("acme")));
+  std::set<core::HistoryId> histories = {store_.ReadLog(0, 2)->history};
+  store_.DropNewestRows(0);
+  histories.insert(store_.ReadLog(0, 2)->history);
+  store_.Restart();
+  histories.insert(store_.ReadLog(0, 2)->history);
+  store_.ReplaceChain();
+  histories.insert(store_.ReadLog(0, 2)->history);
+  EXPECT_EQ(histories.size(), 4u);
 }
 
 TEST_F(MemoryKeyStoreFaults, ForgottenReplicasMustEnterAnew) {

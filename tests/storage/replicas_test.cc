@@ -88,6 +88,34 @@ TEST_P(KeyStoreContract, ARenewalWithoutARowIsForgottenAndMakesNone) {
   EXPECT_THAT(store_->ReadReplicas().value(), IsEmpty());
 }
 
+TEST_P(KeyStoreContract, ARenewalIsWrittenOnlyIntoALogThatHasItsRow) {
+  Put({ChangeOf(Key("k1"))});
+  ASSERT_THAT(store_->EnterReplica("r1", ""), IsOk());
+  const std::vector<keys::LogRow> log = Log();
+  const keys::LogRow& last = log.back();
+  ASSERT_THAT(store_->RenewLease({"r1", last.rev, {.others = last.rev}, last.chain}, last.rev, 2), IsOk());
+  const storage::Replica written = store_->ReadReplicas().value().at(0);
+  EXPECT_EQ(written.applied_revision, last.rev);
+
+  std::string other = last.chain;
+  other[31] ^= 1;
+  // Whether or not the replica has a row: what the page begins with says what is wrong.
+  for (const char* replica : {"r1", "stranger"}) {
+    const auto another = store_->RenewLease({replica, last.rev, {.others = last.rev}, other}, last.rev, 2);
+    ASSERT_THAT(another, IsOk());
+    EXPECT_EQ(another->rows.at(0).chain, last.chain);
+    const auto missing = store_->RenewLease({replica, last.rev + 1, {.others = last.rev + 1}, last.chain}, last.rev + 1, 2);
+    ASSERT_THAT(missing, IsOk());
+    EXPECT_THAT(missing->rows, IsEmpty());
+  }
+  EXPECT_THAT(store_->RenewLease({"stranger", last.rev, {.others = last.rev}, last.chain}, last.rev, 2),
+              HasReason("REPLICA_FORGOTTEN"));
+  const std::vector<storage::Replica> after = store_->ReadReplicas().value();
+  ASSERT_THAT(after, SizeIs(1));
+  EXPECT_EQ(after[0].beat, written.beat);
+  EXPECT_EQ(after[0].applied_revision, last.rev);
+}
+
 TEST_P(KeyStoreContract, AReplicaThatLeftIsGoneAndMayLeaveTwice) {
   ASSERT_THAT(store_->EnterReplica("r1", ""), IsOk());
   ASSERT_THAT(store_->EnterReplica("r2", ""), IsOk());
@@ -126,6 +154,7 @@ TEST_P(KeyStoreContract, ARenewalBringsThePageThatReadLogBrings) {
     EXPECT_EQ(renewed.oldest, read.oldest);
     EXPECT_GE(renewed.now, read.now);
     EXPECT_EQ(renewed.settings, read.settings);
+    EXPECT_EQ(renewed.history, read.history);
     ASSERT_EQ(renewed.rows.size(), read.rows.size());
     for (size_t i = 0; i < read.rows.size(); ++i) {
       EXPECT_EQ(renewed.rows[i].rev, read.rows[i].rev);

@@ -94,7 +94,7 @@ class MemoryService {
     plan.lock_organization = true;
     const auto committed = store.Commit(plan, decide);
     ASSERT_TRUE(committed.ok()) << committed.status();
-    follower.Deliver(committed->rows);
+    follower.Deliver(*committed);
   }
   void PutRole(const std::string& organization, const std::string& id, std::vector<std::string> permissions,
                bool removed = false) {

@@ -103,8 +103,9 @@ struct LeaseCache::State {
   alignas(64) mutable std::mutex mutex;
   std::atomic<uint64_t> stream{0};  // The present one; 0 = none.
   uint64_t last_stream = 0;
-  bool greeted = false;  // The present stream has said Hello.
-  int64_t floor = 0;     // Nothing is known any more of what an older answer may have missed.
+  bool greeted = false;                        // The present stream has said Hello.
+  core::HistoryId history = core::kNoHistory;  // The last Hello's.
+  int64_t floor = 0;                           // Nothing is known any more of what an older answer may have missed.
   absl::Duration bound = kLongestLease;  // That the present stream's Hello told.
   int64_t settled_ns = 0;
   std::optional<core::RevisionToken> applied;
@@ -120,14 +121,17 @@ struct LeaseCache::State {
   std::atomic<int64_t> evictions{0};
 
   std::optional<Hit> FindVerified(std::string_view canonical, const VerifyParams& params, int64_t grace) const;
+  bool IsOfHistory(core::HistoryId other) const { return other == history && other != core::kNoHistory; }
+  bool IsOfAnotherHistory(core::HistoryId other) const {
+    return other != history && other != core::kNoHistory && history != core::kNoHistory;
+  }
   bool IsOverridden(const PendingRequest& request, const ServerAnswer& answer) const;
-  bool MayBeStored(const PendingRequest& request) const;
+  bool MayBeStored(const PendingRequest& request, const ServerAnswer& answer) const;
   void Store(const PendingRequest& request, const ServerAnswer& answer, core::BootTime believed_until);
   void Forget(IdentityBlock* block);
   void MakeRoom();
   void EraseKey(const Kid& kid);
   void EraseDigest(const Kid& kid, const core::Digest128& digest);
-  void ForgetNewerThan(int64_t revision);
   void DropEverything();
   void Apply(const core::RevisionToken& revision, bool all_of_it);
 };
@@ -199,6 +203,7 @@ LeaseCache::PendingRequest LeaseCache::BeginRequest(const core::PresentedKey& ke
 }
 
 bool LeaseCache::State::IsOverridden(const PendingRequest& request, const ServerAnswer& answer) const {
+  if (IsOfAnotherHistory(answer.history)) return false;
   if (answer.revision < floor || tombstones.OverridesKey(request.kid, answer.revision)) return true;
   if (answer.identity.empty()) return false;
   const std::string& organization = answer.identity.organization();
@@ -206,8 +211,8 @@ bool LeaseCache::State::IsOverridden(const PendingRequest& request, const Server
          tombstones.OverridesName(RoleOf(organization, answer.identity.role()), answer.revision);
 }
 
-bool LeaseCache::State::MayBeStored(const PendingRequest& request) const {
-  return greeted && request.stream != 0 && request.stream == stream.load();
+bool LeaseCache::State::MayBeStored(const PendingRequest& request, const ServerAnswer& answer) const {
+  return greeted && request.stream != 0 && request.stream == stream.load() && !IsOfAnotherHistory(answer.history);
 }
 
 std::optional<LeaseCache::Hit> LeaseCache::Insert(const PendingRequest& request, const ServerAnswer& answer,
@@ -221,7 +226,7 @@ std::optional<LeaseCache::Hit> LeaseCache::Insert(const PendingRequest& request,
     if (!good_key) state.EraseDigest(request.kid, request.digest);
     if (state.IsOverridden(request, answer)) return std::nullopt;
     if (state.clock.BootNow() >= believed_until) return std::nullopt;
-    if (state.MayBeStored(request)) {
+    if (state.MayBeStored(request, answer)) {
       if (good_key) {
         state.Store(request, answer, believed_until);
       } else if (IsNegative(answer.decision)) {
@@ -264,7 +269,8 @@ void LeaseCache::State::Store(const PendingRequest& request, const ServerAnswer&
   } else if (answer.expires_in < absl::Hours(24 * 365 * 100)) {
     block->until_ns = (request.asked_at + answer.expires_in * (1 - 2 * core::kClockRateError)).nanoseconds();
   }
-  if (request.asked_at.nanoseconds() < settled_ns && believed_until.nanoseconds() < block->until_ns) {
+  const bool settled = IsOfHistory(answer.history) || request.asked_at.nanoseconds() >= settled_ns;
+  if (!settled && believed_until.nanoseconds() < block->until_ns) {
     block->unsettled = block->until_ns == kForever;
     block->until_ns = believed_until.nanoseconds();
     block->expires = false;
@@ -325,12 +331,6 @@ void LeaseCache::State::EraseKey(const Kid& kid) {
   while (IdentityBlock* block = verified.Erase(HashOfKid(kid), same)) Forget(block);
 }
 
-void LeaseCache::State::ForgetNewerThan(int64_t revision) {
-  for (const IdentityBlock* block : ring) {
-    if (block != nullptr && block->revision > revision) EraseDigest(Kid(block->kid), core::Digest128(block->digest));
-  }
-}
-
 void LeaseCache::State::DropEverything() {
   history_id.store(history_id.load() + 1);
   verified.Clear(RetireBlock);
@@ -378,27 +378,34 @@ void LeaseCache::State::Apply(const core::RevisionToken& revision, bool all_of_i
   if (all_of_it && revision.revision > complete->revision) complete = revision;
 }
 
-void LeaseCache::Hello(uint64_t stream, const core::RevisionToken& from, bool resumed, absl::Duration max_staleness) {
+bool LeaseCache::Hello(uint64_t stream, const core::RevisionToken& from, bool resumed, absl::Duration max_staleness,
+                       core::HistoryId history) {
   State& state = *state_;
   const std::lock_guard lock(state.mutex);
-  if (stream != state.stream.load()) return;
+  if (stream != state.stream.load()) return false;
   state.greeted = true;
   const bool said = max_staleness > absl::ZeroDuration();
   state.bound = said ? std::min(max_staleness, kLongestLease) : kLongestLease;
   state.settled_ns = (state.clock.BootNow() + core::WithClockError(state.bound)).nanoseconds();
-  if (resumed && state.complete.has_value()) {
-    // The histories agree up to there. What was answered by a server that was further on may be of one that was lost,
-    // and then nobody will ever invalidate it.
-    state.ForgetNewerThan(state.complete->revision);
+  const bool same_history = state.IsOfHistory(history);
+  // In another history what was answered may be lost, and then nobody will ever invalidate it.
+  if (resumed && same_history) {
     state.applied = state.complete;
-    return;
+    return true;
   }
   state.lease_until_ns.store(core::BootTime::Never().nanoseconds());
   state.DropEverything();
-  state.tombstones.Clear();
-  state.floor = from.revision;
-  state.applied = from;
+  if (!same_history) {
+    state.tombstones.Clear();
+    state.floor = 0;
+    state.applied.reset();
+  }
+  state.history = history;
+  state.floor = std::max(state.floor, from.revision);
+  // A server may be behind what was heard of before.
+  if (!state.applied.has_value() || state.applied->revision < from.revision) state.applied = from;
   state.complete = from;
+  return false;
 }
 
 void LeaseCache::Invalidate(uint64_t stream, const Invalidation& what) {
@@ -437,15 +444,17 @@ void LeaseCache::Invalidate(uint64_t stream, const Invalidation& what) {
   state.Apply(what.revision, false);
 }
 
-void LeaseCache::Pong(uint64_t stream, core::BootTime ping_sent_at, const core::RevisionToken& revision,
-                      absl::Duration remaining) {
+bool LeaseCache::Pong(uint64_t stream, core::BootTime ping_sent_at, const core::RevisionToken& revision,
+                      absl::Duration remaining, core::HistoryId history) {
   State& state = *state_;
   const std::lock_guard lock(state.mutex);
-  if (stream != state.stream.load() || !state.greeted) return;
+  if (stream != state.stream.load() || !state.greeted) return true;
+  if (history != state.history) return false;
   state.Apply(revision, true);
-  if (remaining <= absl::ZeroDuration()) return;
+  if (remaining <= absl::ZeroDuration()) return true;
   const int64_t until = (ping_sent_at + Within(remaining, state.bound)).nanoseconds();
   if (until > state.lease_until_ns.load()) state.lease_until_ns.store(until);
+  return true;
 }
 
 // --- The rest ---

@@ -33,12 +33,16 @@ namespace latchkey::client {
 //
 // What is believed. An answer is overtaken, and asked for again, if its revision is below the floor (Hello's revision,
 // raised when tombstones are forgotten and when everything is invalidated) or a newer tombstone covers it (key, role,
-// organization).
+// organization). An answer of another history than the last Hello's (core::HistoryId) can't be compared with any of
+// these: it is believed for its own lease_remaining.
 //
-// What is stored. An answer that is believed and was asked for within the present stream. For max_staleness·(1+4ρ)
-// after a Hello, an entry lasts no longer than its own answer's lease_remaining: until then another server might still
-// answer from a history that has been rewritten, where revisions mean something else. For the same reason a stream that
-// resumes keeps only what was answered at the revision where it resumes or before.
+// What is stored. An answer that is believed, is of no other history, and was asked for within the present stream. One
+// that proves its history is remembered until something is heard against it. One that does not, because it or the Hello
+// is a release 0 server's, may be of a history that has been rewritten, as long as a server of that can answer: asked
+// within max_staleness·(1+4ρ) of a Hello, it lasts no longer than its own lease_remaining.
+//
+// What a Hello keeps. Everything, if the server resumed and its history is the last Hello's. Otherwise no entry; but
+// tombstones and the floor stay in one history, so that what was heard is not forgotten where a server is behind.
 //
 // What is judged here. Of a good key the permissions, the address and the expiry. A denial becomes ALLOWED only if it
 // was CLIENT_NOT_ALLOWED of an identity that has address blocks, and the question's address is in one of them: every
@@ -93,6 +97,7 @@ class LeaseCache {
     int64_t revision = 0;
     absl::Duration lease_remaining = absl::ZeroDuration();
     absl::Duration expires_in = absl::InfiniteDuration();
+    core::HistoryId history = core::kNoHistory;  // That `revision` counts in.
   };
   // Stores it if it may be, and judges it for `params`. nullopt: the answer can't be believed (its lease has passed, or
   // it is overtaken): ask again.
@@ -107,7 +112,9 @@ class LeaseCache {
   // What to resume from: the revision that everything remembered is complete up to; nullopt = from now. It trails
   // Applied() until the next message, because a revision may come in more than one Invalidate.
   std::optional<core::RevisionToken> ResumeFrom() const;
-  void Hello(uint64_t stream, const core::RevisionToken& from, bool resumed, absl::Duration max_staleness);
+  // True: everything that was remembered is kept.
+  bool Hello(uint64_t stream, const core::RevisionToken& from, bool resumed, absl::Duration max_staleness,
+             core::HistoryId history = core::kNoHistory);
   struct Invalidation {
     core::RevisionToken revision;
     std::vector<std::string> key_ids;
@@ -116,8 +123,9 @@ class LeaseCache {
     bool all = false;
   };
   void Invalidate(uint64_t stream, const Invalidation& what);
-  void Pong(uint64_t stream, core::BootTime ping_sent_at, const core::RevisionToken& revision,
-            absl::Duration remaining);
+  // False: it is of another history than the stream's Hello, and is ignored; the stream must be ended.
+  bool Pong(uint64_t stream, core::BootTime ping_sent_at, const core::RevisionToken& revision, absl::Duration remaining,
+            core::HistoryId history = core::kNoHistory);
   // What has been applied, for the next Ping's acknowledged_revision.
   core::RevisionToken Applied() const;
   void EndStream(uint64_t stream);

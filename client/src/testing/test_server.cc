@@ -183,6 +183,7 @@ class TestServer::Service : public v1::KeyVerify::Service {
       pong.set_echo_seq(message.ping().seq());
       *pong.mutable_revision() = Now();
       *pong.mutable_remaining() = client::ToProto(max_staleness_);
+      pong.set_history(history_);
       stream->Write(response);
     }
     const std::lock_guard lock(mutex_);
@@ -222,6 +223,7 @@ class TestServer::Service : public v1::KeyVerify::Service {
     v1::VerifyResponse& response = *result.mutable_response();
     *response.mutable_revision() = Now();
     *response.mutable_lease_remaining() = client::ToProto(max_staleness_);
+    response.set_history(history_);
     const auto parts = core::ParseKeyString(request.key());
     Record* record = parts.has_value() ? Find(parts->kid) : nullptr;
     if (record != nullptr) ++record->questions;
@@ -272,6 +274,7 @@ class TestServer::Service : public v1::KeyVerify::Service {
     *hello.mutable_sub_revision() = resumed ? RevisionAt(resume->revision) : Now();
     hello.set_resumed(resumed);
     *hello.mutable_max_staleness() = client::ToProto(max_staleness_);
+    hello.set_history(history_);
     watch.stream->Write(message);
     watch.greeted = true;
     if (!resumed) return;
@@ -365,6 +368,7 @@ class TestServer::Service : public v1::KeyVerify::Service {
   std::map<std::string, std::vector<std::string>> permissions_;
   std::set<std::string> deleted_organizations_;
   std::vector<std::string> chains_;  // Of each revision, from 0.
+  core::HistoryId history_ = std::random_device{}() + core::HistoryId{1};
   int64_t rewritten_at_ = 0;
   std::map<int64_t, v1::WatchResponse> changes_;
   std::list<Subscriber*> watches_;
@@ -469,6 +473,7 @@ void TestServer::RewriteHistory() {
   service_->EndAll(Error(grpc::StatusCode::UNAVAILABLE, "WATCH_ENDED"));
   service_->chains_.push_back(RandomText(8));
   service_->rewritten_at_ = service_->revision();
+  ++service_->history_;
 }
 
 void TestServer::AcceptCaller(bool accept) {

@@ -70,7 +70,7 @@ absl::StatusOr<WithRevision<KeyRecord>> KeyRegistry::Commit(storage::KeyStore& s
     return result;
   }
   // Before the reply, so that this server answers by it at once.
-  follower_.Deliver(committed->rows, proofs);
+  follower_.Deliver(*committed, proofs);
   const LogRow& row = committed->rows.back();
   result.record.revision = row.rev;
   result.revision = core::RevisionToken::Of(row.rev, row.chain);

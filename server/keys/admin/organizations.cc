@@ -49,7 +49,7 @@ absl::StatusOr<WithRevision<OrganizationRecord>> Organizations::Commit(const Pri
     if (*chain) result.revision = core::RevisionToken::Of(result.record.revision, **chain);
     return result;
   }
-  follower_.Deliver(committed->rows);
+  follower_.Deliver(*committed);
   const LogRow& row = committed->rows.back();
   result.record.revision = row.rev;
   result.revision = core::RevisionToken::Of(row.rev, row.chain);

@@ -179,6 +179,11 @@ void KeyIndex::Apply(const LogPosition& position, const Change& change, const st
   });
 }
 
+void KeyIndex::SetHistory(core::HistoryId history) {
+  const std::lock_guard lock(writing_);
+  PublishSnapshot([history](Snapshot& snapshot) { snapshot.history = history; });
+}
+
 void KeyIndex::Extend(base::BootTime lease_until, absl::Time database_now, base::BootTime sampled_at,
                       base::BootTime now) {
   const std::lock_guard lock(writing_);

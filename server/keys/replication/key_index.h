@@ -41,6 +41,8 @@ class KeyIndex {
     base::BootTime lease_until;
     int64_t revision = 0;
     core::ChainPrefix chain{};  // At `revision`.
+    // That the view is of, as it was last read: `revision` counts in it.
+    core::HistoryId history = core::kNoHistory;
     // Rises each time the whole view is replaced: after that a version's number may belong to another secret.
     int64_t view_id = 0;
     // The database's clock is at most `database_now + (now - sampled_at)`: what expiry is judged by, early rather than
@@ -122,6 +124,8 @@ class KeyIndex {
   // The next row; the caller has checked that it is position().rev + 1 and that its chain is right. `proofs`: those of
   // the row's key, if any are known; those that the index has for versions that are still live stay.
   void Apply(const LogPosition& position, const Change& change, const std::vector<KeyProof>& proofs = {});
+  // The view is of `history` too, which was read now: the log there has the row at position().
+  void SetHistory(core::HistoryId history);
   // Lease and clock sample; `lease_until` never goes back but by EndLease. `now`: the time of this call, up to which
   // readers may have seen the earlier sample's time; without it `sampled_at` counts as that.
   void Extend(base::BootTime lease_until, absl::Time database_now, base::BootTime sampled_at,

@@ -117,6 +117,9 @@ absl::Status LogFollower::LoadLocked() {
   if (!head.ok()) return head.status();
   if (absl::Status readable = RequireReadable(head->settings); !readable.ok()) return readable;
   load.Publish();
+  index_.SetHistory(head->history);
+  history_ = head->history;
+  hub_starts_at_.reset();
   hub_.Start(head->position);
   loaded_ = true;
   required_ = LogPosition();  // This process has followed it: from now on a rewrite is met while it runs.
@@ -132,10 +135,12 @@ absl::Status LogFollower::ReadLocked(bool renew) {
     const LogPosition cursor = index_.position();
     // The lease counts from before the question was sent: whatever the answer's delay, it can't be older than this.
     const base::BootTime sent_at = clock_.BootNow();
-    absl::StatusOr<storage::LogPage> page =
-        renew ? store_.RenewLease({options_.replica, cursor.rev, hub_.AcknowledgedBy(cursor.rev, sent_at)}, cursor.rev,
-                                  options_.page)
-              : store_.ReadLog(cursor.rev, options_.page);
+    const auto read_page = [&] {
+      if (!renew) return store_.ReadLog(cursor.rev, options_.page);
+      const int64_t acknowledged = hub_.AcknowledgedBy(cursor.rev, sent_at);
+      return store_.RenewLease({options_.replica, cursor.rev, acknowledged, cursor.chain}, cursor.rev, options_.page);
+    };
+    absl::StatusOr<storage::LogPage> page = read_page();
     if (!page.ok()) {
       if (errors::ReasonOf(page.status()) == errors::Reason::kReplicaForgotten) {
         // Nobody who waits for all servers knows of this one: it must not answer until they do again.
@@ -154,14 +159,14 @@ absl::Status LogFollower::ReadLocked(bool renew) {
       ++resyncs;
       continue;
     }
-    if (page->timeline != timeline_) {
-      hub_.EndAll("the database failed over");
-      hub_.Start(cursor);
-      timeline_ = page->timeline;
-    }
+    if (page->history != history_) MeetHistoryLocked(*page);
     const ProofsByKid proofs = ByKid(std::move(page->proofs));
     for (size_t i = 1; i < page->rows.size(); ++i) {
       if (absl::Status applied = ApplyLocked(page->rows[i], proofs); !applied.ok()) return applied;
+    }
+    if (hub_starts_at_.has_value() && index_.position().rev >= *hub_starts_at_) {
+      hub_starts_at_.reset();
+      hub_.Start(index_.position());
     }
     if (index_.position().rev == page->head) {
       bound_.Note(page->settings);
@@ -197,6 +202,16 @@ std::optional<LogFollower::HistoryMismatch> LogFollower::FindHistoryMismatch(con
   return HistoryMismatch{absl::StrCat("revision ", must_include_.rev, ", which this server committed, is lost")};
 }
 
+// A client of another server may have heard of rows that this history lacks, and have acknowledged them: where it is
+// below the head of this page, its revision can't tell. In this order: a stream that is open was told the history that
+// the index shows.
+void LogFollower::MeetHistoryLocked(const storage::LogPage& page) {
+  hub_.EndAll("the database failed over or was restarted");
+  index_.SetHistory(page.history);
+  history_ = page.history;
+  hub_starts_at_ = page.head;
+}
+
 absl::Status LogFollower::ApplyLocked(const LogRow& row, const ProofsByKid& proofs) {
   const LogPosition at = index_.position();
   if (row.rev != at.rev + 1 || ChainOf(at.chain, row.rev, row.at, row.body) != row.chain) {
@@ -215,13 +230,16 @@ absl::Status LogFollower::ApplyLocked(const LogRow& row, const ProofsByKid& proo
   return absl::OkStatus();
 }
 
-void LogFollower::Deliver(const std::vector<LogRow>& rows, const std::vector<KeyProof>& proofs) {
+void LogFollower::Deliver(const storage::Committed& own, const std::vector<KeyProof>& proofs) {
+  const std::vector<LogRow>& rows = own.rows;
   if (rows.empty()) return;
   const LogPosition last{rows.back().rev, rows.back().chain};
   const core::RevisionToken token = core::RevisionToken::Of(last.rev, last.chain);
   {
     const std::lock_guard lock(mutex_);
-    if (loaded_) {
+    // Of another history a row may be next by its number and chain although what clients were told before it is lost:
+    // the log says so first.
+    if (loaded_ && own.history != core::kNoHistory && own.history == history_) {
       const ProofsByKid by_kid = ByKid(proofs);
       for (const LogRow& row : rows) {
         const int64_t rev = index_.position().rev;

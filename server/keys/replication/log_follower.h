@@ -21,7 +21,8 @@
 namespace latchkey::keys {
 
 // Keeps a KeyIndex equal to the change log: one snapshot at the start, then the log's rows in order, each checked
-// against the chain. Own writes go through Deliver, by the same code. What it applies it tells the WatchHub.
+// against the chain. Own writes go through Deliver, by the same code, if they are of the history that was read last.
+// What it applies it tells the WatchHub.
 //
 // The lease. Only Renew grants one: a transaction that WRITES this replica's row on the primary, so that a lagging
 // standby or a fenced primary can't, and that reads the log up to the head of its own snapshot. The lease then reaches
@@ -31,8 +32,9 @@ namespace latchkey::keys {
 // ends, every Watch stream is ended, the view is loaded anew, and only then may there be a lease again. If the cursor's
 // row has merely been pruned, the same happens without the alarm. What was followed is the cursor's row, and beyond it
 // an own row that could not be read back yet: a history without that one is another one too, also if it has the
-// cursor's. If the database failed over and the cursor's row is in both histories, the view is right, but a client may
-// have heard of the lost rows by another server: the streams end.
+// cursor's. If only the history's name is another one (core::HistoryId) the view is right, but a client may have heard
+// of lost rows by another server: the streams end, and none may resume from before the head of the first page that was
+// read in the new history.
 //
 // Thread-safe; one reading of the log is in flight at a time.
 class LogFollower {
@@ -52,10 +54,11 @@ class LogFollower {
   // callers share one. DEADLINE_EXCEEDED, or why it could not be read.
   absl::Status CatchUp(base::BootTime deadline);
 
-  // Own rows, just committed: in the index when this returns. If they can't be applied (the database went away
-  // between), the lease ends instead, and the next one is granted by a renewal that has passed them, or that shows that
-  // they are lost: then history was rewritten, with all that follows.
-  void Deliver(const std::vector<LogRow>& rows, const std::vector<KeyProof>& proofs = {});
+  // Own rows, just committed: in the index when this returns. Of another history than was met here, or of one that is
+  // not known, they come by the log. If they can't be applied (the database went away between), the lease ends instead,
+  // and the next one is granted by a renewal that has passed them, or that shows that they are lost: then history was
+  // rewritten, with all that follows.
+  void Deliver(const storage::Committed& own, const std::vector<KeyProof>& proofs = {});
 
   // Where `token` is from here. Never blocks on the database. One that is kOld Await asks the database about; what that
   // confirms is kApplied from then on.
@@ -93,6 +96,8 @@ class LogFollower {
   };
   std::optional<HistoryMismatch> FindHistoryMismatch(const storage::LogPage& page, const LogPosition& cursor,
                                                      bool renew) const;
+  // The page is of another history, which has everything that was followed.
+  void MeetHistoryLocked(const storage::LogPage& page);
   void DiscardViewLocked(const HistoryMismatch& found);
   // A reading up to the head, sent at `sent_at`, is applied.
   void NoteRead(base::BootTime sent_at);
@@ -110,7 +115,9 @@ class LogFollower {
   bool loaded_ = false;
   bool entered_ = false;
   LogPosition must_include_;  // An own row that was not read back: no lease in a history without it. Revision 0 = none.
-  int64_t timeline_ = 0;      // Of the last page.
+  core::HistoryId history_ = core::kNoHistory;  // Of the last snapshot or page.
+  // Streams may begin once this revision is in the index; nullopt = they may.
+  std::optional<int64_t> hub_starts_at_;
   LogPosition required_;
 
   RecentRevisions revisions_;

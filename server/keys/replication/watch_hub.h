@@ -109,12 +109,13 @@ class WatchHub {
                                          std::function<void()> wake);
 
   // --- The follower ---
-  // A view at `position` is in the index: streams may begin. Forgets the history, and ends what streams there are,
-  // unless the history ends at `position`.
+  // A view at `position` is in the index: streams may begin, and resume from there. Forgets the history, and ends what
+  // streams there are, unless the history ends at `position`.
   void Start(const LogPosition& position);
   // The next row is in the index. Ignored before Start; a row that is not the next ends every stream, as EndAll.
   void Publish(const LogPosition& position, const Change& change);
-  // History was rewritten, or rows are missing: ends every stream before it returns, and lets none begin until Start.
+  // History was rewritten, or rows may have been lost: ends every stream before it returns, lets none begin until
+  // Start, and none resume from before that.
   void EndAll(const std::string& why);
 
   // The last row that was published, or where the hub was started; revision 0 while there is no view.

@@ -33,6 +33,8 @@ absl::Status WatchSession::Subscribe(std::vector<std::string> organizations, con
   from_ = subscription->from;
   resumed_ = subscription->resumed;
   told_ = acknowledged_ = from_.revision;
+  // Last: a stream of another history than this has ended by now, and lends nothing.
+  history_ = dependencies_.index.Read().history;
   hello_due_ = true;
   return absl::OkStatus();
 }
@@ -57,6 +59,7 @@ void WatchSession::LoadLease(PendingPong& pong) const {
   const KeyIndex::Snapshot snapshot = dependencies_.index.Read();
   pong.covers = snapshot.revision;
   pong.lease_until = snapshot.lease_until;
+  pong.history = snapshot.history;
   pong.loaded = true;
 }
 
@@ -84,7 +87,7 @@ std::optional<WatchSession::Message> WatchSession::Next() {
   if (std::exchange(hello_due_, false)) {
     // After a lowering servers may still hold leases of the old bound: clients must reckon with those.
     told_bound_ = dependencies_.follower.promised_bound();
-    return Hello{from_, resumed_, *told_bound_};
+    return Hello{from_, resumed_, *told_bound_, history_};
   }
   if (std::exchange(drain_due_, false)) return Drain{};
   if (pong_.has_value() && !pong_->loaded) LoadLease(*pong_);
@@ -115,7 +118,7 @@ std::optional<WatchSession::Message> WatchSession::NextPong() {
     End(subscription_->ended());
     return std::nullopt;
   }
-  const Pong pong{pong_->seq, pong_->revision, remaining};
+  const Pong pong{pong_->seq, pong_->revision, remaining, pong_->history};
   if (pong.revision.revision > told_) told_ = pong.revision.revision;
   if (!unacknowledged_.has_value() && pong.revision.revision > acknowledged_) {
     unacknowledged_ = Unacknowledged{pong.revision.revision, now};

@@ -35,14 +35,16 @@ class WatchSession {
     core::RevisionToken from;  // Every change after it will come.
     bool resumed = false;      // The client may keep what it remembers.
     absl::Duration max_staleness;
+    core::HistoryId history = core::kNoHistory;  // What the stream's revisions count in.
   };
   struct Invalidate {
     std::vector<Invalidation> rows;  // Oldest first, never empty.
   };
   struct Pong {
     uint64_t seq = 0;
-    core::RevisionToken revision;  // The client has been told of everything up to here.
-    absl::Duration remaining;      // Of the lease, from when its Ping was sent; 0 = none is lent.
+    core::RevisionToken revision;                // The client has been told of everything up to here.
+    absl::Duration remaining;                    // Of the lease, from when its Ping was sent; 0 = none is lent.
+    core::HistoryId history = core::kNoHistory;  // That the lease was granted in.
   };
   struct Drain {};
   using Message = std::variant<Hello, Invalidate, Pong, Drain>;
@@ -91,6 +93,7 @@ class WatchSession {
     core::RevisionToken revision;
     int64_t covers = 0;
     base::BootTime lease_until;
+    core::HistoryId history = core::kNoHistory;
   };
 
   void End(absl::Status why);
@@ -103,6 +106,7 @@ class WatchSession {
   std::shared_ptr<WatchHub::Stream> subscription_;
   core::RevisionToken from_;
   bool resumed_ = false;
+  core::HistoryId history_ = core::kNoHistory;
   bool hello_due_ = false;
   bool drain_due_ = false;
   std::optional<absl::Duration> told_bound_;  // In the Hello.

@@ -17,6 +17,7 @@ Verdict Plain(Decision decision, const KeyIndex::Snapshot& snapshot) {
   Verdict verdict;
   verdict.decision = decision;
   verdict.revision = {snapshot.revision, snapshot.chain};
+  verdict.history = snapshot.history;
   return verdict;
 }
 

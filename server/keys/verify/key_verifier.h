@@ -38,6 +38,7 @@ struct Verdict {
   core::Decision decision = core::Decision::kUnspecified;
   std::optional<Identity> identity;
   core::RevisionToken revision;
+  core::HistoryId history = core::kNoHistory;  // That `revision` counts in.
   absl::Duration lease_remaining = absl::ZeroDuration();
   // To the earlier of the key's and this version's end. Infinite = never.
   absl::Duration expires_in = absl::InfiniteDuration();

@@ -47,6 +47,7 @@ void ToProto(const keys::Verdict& verdict, v1::VerifyResponse* out) {
     out->clear_expires_in();
   }
   ToProto(verdict.revision, out->mutable_revision());
+  out->set_history(verdict.history);
 }
 
 }  // namespace latchkey::rpc

@@ -12,6 +12,7 @@ void Fill(const keys::WatchSession::Hello& hello, v1::WatchResponse* out) {
   ToProto(hello.from, out->mutable_hello()->mutable_sub_revision());
   out->mutable_hello()->set_resumed(hello.resumed);
   ToProto(hello.max_staleness, out->mutable_hello()->mutable_max_staleness());
+  out->mutable_hello()->set_history(hello.history);
 }
 
 void Fill(const keys::WatchSession::Invalidate& invalidate, v1::WatchResponse* out) {
@@ -36,6 +37,7 @@ void Fill(const keys::WatchSession::Pong& pong, v1::WatchResponse* out) {
   out->mutable_pong()->set_echo_seq(pong.seq);
   ToProto(pong.revision, out->mutable_pong()->mutable_revision());
   ToProto(pong.remaining, out->mutable_pong()->mutable_remaining());
+  out->mutable_pong()->set_history(pong.history);
 }
 
 void Fill(const keys::WatchSession::Drain&, v1::WatchResponse* out) { out->mutable_drain(); }

@@ -86,6 +86,8 @@ std::optional<absl::StatusOr<Committed>> Attempt::AppendAndCommit(const Mutation
       lease_.Drop();
       return errors::OutcomeUnknown();
     }
+    // The transaction's own, not the session's: a session may outlive the history that it was opened in.
+    committed->history = transaction->history;
     return *std::move(committed);
   } catch (...) {
     failure_ = FailureOf(std::current_exception(), lease_->open());

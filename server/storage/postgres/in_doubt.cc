@@ -38,7 +38,7 @@ std::optional<Outcome> Ask(Connection& connection, const Transaction& transactio
 
 Transaction Transaction::Of(Connection& connection) {
   const pqxx::result result = connection.Run("transaction_id");
-  return {result.at(0)[0].as<std::string>(), result.at(0)[1].as<int64_t>()};
+  return {result.at(0)[0].as<std::string>(), result.at(0)[1].as<int64_t>(), HistoryFrom(result[0])};
 }
 
 std::string Transaction::RowsSql() const {

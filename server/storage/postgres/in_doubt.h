@@ -14,6 +14,7 @@ namespace latchkey::storage::postgres {
 struct Transaction {
   std::string id;           // pg_current_xact_id(): 64 bits.
   int64_t head_before = 0;  // Its log rows come after this one.
+  core::HistoryId history = core::kNoHistory;
 
   // Of the session's open transaction. Throws.
   static Transaction Of(Connection& connection);

@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -40,7 +41,7 @@ LogPage PageFrom(const pqxx::result& result, int first) {
   page.oldest = head[first + 1].as<int64_t>();
   page.now = postgres::ParseTime(head[first + 2].c_str());
   page.settings = postgres::SettingsFrom(head);
-  page.timeline = head[first + 13].as<int64_t>();
+  page.history = postgres::HistoryFrom(head);
   std::set<std::string> seen;
   for (const auto& row : result) {
     if (row[first + 7].is_null()) break;  // No rows at or after the cursor.
@@ -50,6 +51,10 @@ LogPage PageFrom(const pqxx::result& result, int first) {
     if (seen.insert(kid).second) AddProofs(kid, row[first + 12].c_str(), page.proofs);
   }
   return page;
+}
+
+bool StartsAt(const LogPage& page, const keys::LogPosition& cursor) {
+  return !page.rows.empty() && page.rows.front().rev == cursor.rev && page.rows.front().chain == cursor.chain;
 }
 
 }  // namespace
@@ -87,14 +92,18 @@ absl::StatusOr<LogPage> PostgresKeyStore::RenewLease(const Heartbeat& beat, int6
   try {
     const pqxx::result result = lease->Run("renew_lease", cursor, limit, postgres::Text(beat.replica),
                                            beat.applied_revision, beat.acknowledged.oldest(), beat.acknowledged.others,
-                                           postgres::ArrayText(organizations), postgres::ArrayText(revisions));
+                                           postgres::ArrayText(organizations), postgres::ArrayText(revisions),
+                                           absl::BytesToHexString(beat.chain));
     // The only thing a commit warns of is that it was not replicated as the operator asked: it may yet be lost.
     if (lease->notices() != notices_before) {
       lease.Drop();
       return errors::OutcomeUnknown();
     }
-    if (result.at(0)[0].as<int64_t>() != 1) return errors::ReplicaForgotten();
-    return PageFrom(result, 1);
+    LogPage page = PageFrom(result, 1);
+    const bool written = result.at(0)[0].as<int64_t>() == 1;
+    // The beat was refused by the log or by the want of a row of its own; the page tells which.
+    if (!written && (beat.chain.empty() || StartsAt(page, {cursor, beat.chain}))) return errors::ReplicaForgotten();
+    return page;
   } catch (...) {
     const SqlFailure failure = postgres::FailureOf(std::current_exception(), lease->open());
     const bool in_doubt = lease->warned_of_replication();

@@ -226,6 +226,8 @@ keys::Settings SettingsFrom(const pqxx::row& row) {
   return settings;
 }
 
+core::HistoryId HistoryFrom(const pqxx::row& row) { return static_cast<core::HistoryId>(row["history"].as<int64_t>()); }
+
 keys::Proof ProofFrom(std::string_view ring_id, std::string_view digest) {
   keys::Proof proof;
   if (ring_id.size() != 1 || digest.size() != proof.digest.size()) throw UnreadableRow("not a proof");

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "client/core/revision_token.h"
 #include "server/model/records.h"
 
 // Values as PostgreSQL writes them and back. Reading throws UnreadableRow (sql_failure.h) for a value that is not what
@@ -36,6 +37,7 @@ keys::OrganizationRecord OrganizationFrom(const pqxx::row& row);
 // rev, at, body, chain from column `first` on.
 keys::LogRow LogRowFrom(const pqxx::row& row, int first);
 keys::Settings SettingsFrom(const pqxx::row& row);
+core::HistoryId HistoryFrom(const pqxx::row& row);
 // From a ring_id of one character and the 16 bytes of a digest.
 keys::Proof ProofFrom(std::string_view ring_id, std::string_view digest);
 

@@ -136,6 +136,7 @@ SnapshotHead LoadSnapshotOn(Connection& connection, SnapshotSink& sink) {
   head.position = {row[0].as<int64_t>(), ParseBytes(row[1].c_str())};
   head.now = ParseTime(row[2].c_str());
   head.settings = SettingsFrom(row);
+  head.history = HistoryFrom(row);
   sink.Begin(head.position, connection.Exec("SELECT count(*) FROM keys").at(0)[0].as<int64_t>());
   for (const auto& organization :
        connection.Exec("SELECT " LATCHKEY_ORGANIZATION_COLUMNS " FROM organizations o ORDER BY o.id")) {

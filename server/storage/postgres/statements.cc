@@ -9,12 +9,19 @@
 
 namespace latchkey::storage::postgres {
 
+// core::HistoryId of the session's database, as a signed number. Fails on a standby, which has no timeline of its own.
+#define HISTORY                                                                                                        \
+  "(SELECT ('x' || encode(substr(sha256(coalesce((SELECT chain FROM change_log WHERE rev = 0), '') || "                \
+  "int8send(system_identifier) || int8send(('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint) " \
+  "|| timestamptz_send(pg_postmaster_start_time())), 1, 8), 'hex'))::bit(64)::bigint FROM pg_control_system()) "       \
+  "AS history"
+
 // One statement is one snapshot: head, settings, rows and proofs agree. $1 = the cursor, $2 = the limit.
 #define LOG_PAGE                                                                                                \
   "h.rev, (SELECT min(rev) FROM change_log), (SELECT clock_timestamp()), " LATCHKEY_SETTINGS_COLUMNS            \
   ", c.rev, c.at, c.body, c.chain, c.kid, (SELECT string_agg(p.version || ',' || p.generation::text || ',' || " \
-  "encode(p.digest, 'hex'), ';') FROM proofs p WHERE p.kid = c.kid), (SELECT ('x' || "                          \
-  "left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint) FROM log_head h CROSS JOIN settings s "    \
+  "encode(p.digest, 'hex'), ';') FROM proofs p WHERE p.kid = c.kid), " HISTORY                                  \
+  " FROM log_head h CROSS JOIN settings s "                                                                     \
   "LEFT JOIN LATERAL (SELECT * FROM change_log l WHERE l.rev >= $1 ORDER BY l.rev LIMIT $2) c ON true ORDER BY c.rev"
 
 namespace {
@@ -132,12 +139,12 @@ const std::vector<Statement>& Statements() {
       {"first_system_owner", "INSERT INTO milestones (name) VALUES ('system_owner')"},
 
       // --- The end of a transaction.
-      {"transaction_id", "SELECT pg_current_xact_id(), h.rev FROM log_head h"},
+      {"transaction_id", "SELECT pg_current_xact_id(), h.rev, " HISTORY " FROM log_head h"},
       {"transaction_status", "SELECT pg_xact_status($1::text::xid8)"},
 
       // --- Reads.
-      {"read_head",
-       "SELECT h.rev, h.chain, clock_timestamp(), " LATCHKEY_SETTINGS_COLUMNS " FROM log_head h CROSS JOIN settings s"},
+      {"read_head", "SELECT h.rev, h.chain, clock_timestamp(), " LATCHKEY_SETTINGS_COLUMNS ", " HISTORY
+                    " FROM log_head h CROSS JOIN settings s"},
       {"read_log", "SELECT " LOG_PAGE},
       {"read_chain", "SELECT chain FROM change_log WHERE rev = $1"},
       {"read_settings", "SELECT " LATCHKEY_SETTINGS_COLUMNS " FROM settings s"},
@@ -181,7 +188,8 @@ const std::vector<Statement>& Statements() {
       {"renew_lease",
        "WITH beat AS (UPDATE replica_lease SET beat = beat + 1, applied_rev = $4, acknowledged_rev = $5, "
        "others_rev = $6, behind_organizations = $7::text[], behind_revs = $8::bigint[], "
-       "seen_at = clock_timestamp() WHERE replica = $3 RETURNING 1) SELECT (SELECT count(*) FROM beat), " LOG_PAGE},
+       "seen_at = clock_timestamp() WHERE replica = $3 AND ($9 = '' OR EXISTS (SELECT 1 FROM change_log "
+       "WHERE rev = $1 AND chain = decode($9, 'hex'))) RETURNING 1) SELECT (SELECT count(*) FROM beat), " LOG_PAGE},
 
       // --- Beside the log. Each batch takes its rows in one order.
       // The lock on the version is the foreign key's, taken early: a version that goes meanwhile takes its proof out of

@@ -326,8 +326,6 @@ TEST(CachingVerifier, GraceBelievesWhatWasVerifiedAndNothingElse) {
   options.grace = absl::Minutes(10);
   options.observer = recorder;
   const auto verifier = ConnectWatching(options);
-  // What is learnt within L of the first Hello lasts no longer than its own answer: five pings are one L.
-  ASSERT_TRUE(Eventually([&] { return server.counts().pings >= 12; }));
   ASSERT_TRUE(verifier->Verify(key).allowed());
   server.SetAvailable(false);
   ASSERT_TRUE(Eventually([&] { return verifier->Verify(key).allowed() && verifier->Stats().grace_uses > 0; }));

@@ -1,5 +1,7 @@
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -23,7 +25,7 @@ LogRow CommitUnread(MemoryService& service, Replica& own) {
   for (int i = 0; i < 2; ++i) service.MustCreate(service.acme_owner, "acme", "editor");
   const auto page = service.store.ReadLog(service.index.position().rev, 2);
   service.store.SetUnavailable(true);
-  own.follower.Deliver({page->rows.back()});
+  own.follower.Deliver({.rows = {page->rows.back()}, .history = page->history});
   service.store.SetUnavailable(false);
   EXPECT_THAT(own.Verify(service.acme_owner_string.Expose()), HasReason("LEASE_EXPIRED"));
   return page->rows.back();
@@ -65,10 +67,15 @@ TEST(LogFollower, OwnRowsThatCanNotBeFollowedEndTheLeaseUntilAPollHasPassedThem)
   EXPECT_TRUE(other.alarms.empty());
 }
 
-// As of a database whose files were put back as they were: its timeline stays.
-class OneTimeline final : public testing::ForwardingStore {
+// As of a database of release 0's server: it does not tell of another history by its name.
+class OneHistory final : public testing::ForwardingStore {
  public:
   using ForwardingStore::ForwardingStore;
+  absl::StatusOr<storage::SnapshotHead> LoadSnapshot(storage::SnapshotSink& sink) override {
+    auto head = behind().LoadSnapshot(sink);
+    if (head.ok()) head->history = 1;
+    return head;
+  }
   absl::StatusOr<storage::LogPage> ReadLog(int64_t cursor, int limit) override {
     return Same(behind().ReadLog(cursor, limit));
   }
@@ -78,7 +85,7 @@ class OneTimeline final : public testing::ForwardingStore {
 
  private:
   static absl::StatusOr<storage::LogPage> Same(absl::StatusOr<storage::LogPage> page) {
-    if (page.ok()) page->timeline = 1;
+    if (page.ok()) page->history = 1;
     return page;
   }
 };
@@ -87,7 +94,7 @@ TEST(LogFollower, AnOwnRowThatAFailoverOrARestoreLostRaisesTheAlarmAndIsNotWaite
   for (const bool failover : {true, false}) {
     for (const int lost : {1, 2}) {
       MemoryService service;
-      OneTimeline one(service.store);
+      OneHistory one(service.store);
       Replica other(service, failover ? static_cast<storage::KeyStore&>(service.store) : one);
       ASSERT_THAT(other.follower.Renew(), IsOk());
       const LogRow own = CommitUnread(service, other);
@@ -109,7 +116,7 @@ TEST(LogFollower, AnOwnRowThatAFailoverOrARestoreLostRaisesTheAlarmAndIsNotWaite
 
 TEST(LogFollower, AnOwnRowWhosePlaceAnotherTookRaisesTheAlarm) {
   MemoryService service;
-  OneTimeline one(service.store);
+  OneHistory one(service.store);
   Replica other(service, one);
   ASSERT_THAT(other.follower.Renew(), IsOk());
   const LogRow own = CommitUnread(service, other);
@@ -126,12 +133,14 @@ TEST(LogFollower, AnOwnRowThatIsDeliveredAfterAnotherTookItsPlaceRaisesTheAlarmA
   Replica other(service);
   ASSERT_THAT(other.follower.Renew(), IsOk());
   service.MustCreate(service.acme_owner, "acme", "editor");
-  const LogRow lost = service.store.ReadLog(service.index.position().rev, 2)->rows.back();
+  const storage::LogPage page = service.store.ReadLog(service.index.position().rev, 2).value();
+  const LogRow lost = page.rows.back();
   service.store.DropNewestRows(1);
   service.MustCreate(service.acme_owner, "acme", "viewer");
   ASSERT_THAT(other.follower.Renew(), IsOk());
   ASSERT_TRUE(other.alarms.empty()) << "it had not heard of the row that was lost";
-  other.follower.Deliver({lost}, {KeyProof{service.acme_owner.kid, 1, Proof{.ring_id = '1'}}});
+  other.follower.Deliver({.rows = {lost}, .history = page.history},
+                         {KeyProof{service.acme_owner.kid, 1, Proof{.ring_id = '1'}}});
   EXPECT_EQ(other.alarms.size(), 1u);
   EXPECT_EQ(other.Verify(service.acme_owner_string.Expose())->decision, Decision::kAllowed);
 }
@@ -151,7 +160,7 @@ TEST(LogFollower, AnOwnRowThatContradictsWhatWasFollowedMakesTheFollowerLook) {
   LogRow other = service.store.ReadLog(service.index.position().rev, 2)->rows.back();
   other.chain[0] ^= 1;
   service.store.SetUnavailable(true);
-  service.follower.Deliver({other});
+  service.follower.Deliver({.rows = {other}});
   EXPECT_THAT(service.Verify(issued.key_string.Expose()), HasReason("LEASE_EXPIRED")) << "it can't look";
   service.store.SetUnavailable(false);
   ASSERT_THAT(service.follower.Renew(), IsOk());
@@ -207,8 +216,9 @@ TEST(LogFollower, ARowThatBreaksTheChainStopsEveryAnswer) {
   forged.at = service.now;
   forged.body = "{}";
   forged.chain = std::string(32, 'x');
+  const core::HistoryId history = service.store.ReadLog(0, 2)->history;
   service.store.SetUnavailable(true);
-  other.follower.Deliver({forged});
+  other.follower.Deliver({.rows = {forged}, .history = history});
   EXPECT_THAT(other.Verify(service.acme_owner_string.Expose()), HasReason("LEASE_EXPIRED"));
 }
 
@@ -254,15 +264,88 @@ TEST(LogFollower, AFailoverEndsTheStreamsAlsoWhereTheRowsThatWereFollowedSurvive
   service.store.DropNewestRows(1);  // The other server has not seen it.
   int alarms = 0;
   behind.follower.OnHistoryRewritten([&alarms](const std::string&) { ++alarms; });
+  service.MustCreate(service.acme_owner, "acme", "viewer");  // The lost one's place is taken.
+  const core::HistoryId history = behind.index.Read().history;
   ASSERT_THAT(behind.follower.Renew(), IsOk());
   EXPECT_THAT(before->stream->ended(), HasReason("WATCH_ENDED"));
   EXPECT_EQ(alarms, 0);
-  // Where it ended is a place in this history: it may go on from there.
+  EXPECT_NE(behind.index.Read().history, history);
+  // Its place is one in this history, but the client may hold answers of the lost row.
   const auto after = behind.hub.Subscribe({}, at, [] {});
   ASSERT_THAT(after, IsOk());
-  EXPECT_TRUE(after->resumed);
+  EXPECT_FALSE(after->resumed);
+  EXPECT_EQ(after->from.revision, at.revision + 1);
   ASSERT_THAT(behind.follower.Renew(), IsOk());
   EXPECT_THAT(after->stream->ended(), IsOk());
+  EXPECT_TRUE(behind.hub.Subscribe({}, after->from, [] {})->resumed);
+}
+
+TEST(LogFollower, AfterAFailoverStreamsBeginAtTheHeadThatWasReadFirst) {
+  MemoryService service;
+  Replica paging(service, {.replica = "another", .page = 2});
+  ASSERT_THAT(paging.follower.Renew(), IsOk());
+  const core::RevisionToken before = paging.hub.position();
+  for (int i = 0; i < 4; ++i) service.MustCreate(service.acme_owner, "acme", "editor");
+  service.store.DropNewestRows(0);
+  ASSERT_THAT(paging.follower.Renew(), IsOk());
+  EXPECT_EQ(paging.hub.position().revision, before.revision + 4);
+  for (int64_t at = before.revision; at < before.revision + 4; ++at) {
+    const auto token = core::RevisionToken::Of(at, service.store.ReadChain(at)->value());
+    EXPECT_FALSE(paging.hub.Subscribe({}, token, [] {})->resumed) << at;
+  }
+  EXPECT_TRUE(paging.hub.Subscribe({}, paging.hub.position(), [] {})->resumed);
+}
+
+TEST(LogFollower, ARestartOfTheDatabaseIsAFailover) {
+  MemoryService service;
+  const auto open = service.hub.Subscribe({}, {}, [] {});
+  ASSERT_THAT(open, IsOk());
+  const core::HistoryId history = service.index.Read().history;
+  ASSERT_THAT(service.follower.Renew(), IsOk());
+  EXPECT_THAT(open->stream->ended(), IsOk());
+  EXPECT_EQ(service.index.Read().history, history);
+  service.store.Restart();
+  ASSERT_THAT(service.follower.Renew(), IsOk());
+  EXPECT_THAT(open->stream->ended(), HasReason("WATCH_ENDED"));
+  EXPECT_NE(service.index.Read().history, history);
+}
+
+// It committed on the new primary before its follower had read there.
+TEST(LogFollower, OwnRowsOfAHistoryThatWasNotMetComeByTheLog) {
+  for (const bool known : {true, false}) {
+    MemoryService service;
+    Replica other(service);
+    ASSERT_THAT(other.follower.Renew(), IsOk());
+    service.store.DropNewestRows(0);
+    service.MustCreate(service.acme_owner, "acme", "editor");
+    const storage::LogPage page = service.store.ReadLog(other.index.position().rev, 2).value();
+    const auto open = other.hub.Subscribe({}, {}, [] {});
+    ASSERT_THAT(open, IsOk());
+    other.follower.Deliver({.rows = {page.rows.back()}, .history = known ? page.history : core::kNoHistory});
+    EXPECT_THAT(open->stream->Take(10), ::testing::IsEmpty()) << "a client would count it in the history before";
+    EXPECT_THAT(open->stream->ended(), HasReason("WATCH_ENDED"));
+    EXPECT_EQ(other.index.position().rev, page.rows.back().rev);
+    EXPECT_EQ(other.index.Read().history, page.history);
+  }
+}
+
+TEST(LogFollower, ARenewalIsNotCountedInALogThatLacksTheFollowedRow) {
+  MemoryService service;
+  Replica other(service);
+  ASSERT_THAT(other.follower.Renew(), IsOk());
+  const auto row_of = [&service](const std::string& id) {
+    const auto replicas = service.store.ReadReplicas().value();
+    return *std::find_if(replicas.begin(), replicas.end(), [&id](const auto& row) { return row.id == id; });
+  };
+  service.MustCreate(service.acme_owner, "acme", "editor");
+  ASSERT_THAT(other.follower.Renew(), IsOk());
+  service.store.DropNewestRows(1);
+  const storage::Replica before = row_of("another");
+  // It is met, and the view of the new history renewed: one beat, and nothing of the lost row.
+  ASSERT_THAT(other.follower.Renew(), IsOk());
+  EXPECT_EQ(row_of("another").beat, before.beat + 1);
+  EXPECT_EQ(row_of("another").applied_revision, service.store.ReadLog(0, 2)->head);
+  EXPECT_EQ(other.alarms.size(), 1u);
 }
 
 TEST(LogFollower, RefusesADatabaseThatLacksTheHistoryItMustContinue) {

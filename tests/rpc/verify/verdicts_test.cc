@@ -29,6 +29,7 @@ keys::Verdict AllowedVerdict() {
                                     .expires_at = kNow + absl::Seconds(90),
                                     .secret_version = 2};
   verdict.revision = kRevision;
+  verdict.history = 0xfedcba9876543210;
   verdict.lease_remaining = absl::Milliseconds(4500);
   verdict.expires_in = absl::Seconds(90);
   return verdict;
@@ -52,6 +53,7 @@ TEST(VerdictConversion, IdentityAndTimesArrive) {
   EXPECT_EQ(response.identity().allowed_cidrs(0), "10.0.0.0/8");
   EXPECT_EQ(response.revision().number(), 7);
   EXPECT_EQ(response.revision().token(), kRevision.Encode());
+  EXPECT_EQ(response.history(), 0xfedcba9876543210);
   EXPECT_EQ(response.lease_remaining().seconds(), 4);
   EXPECT_EQ(response.lease_remaining().nanos(), 500'000'000);
   EXPECT_EQ(response.expires_in().seconds(), 90);

@@ -95,7 +95,10 @@ TEST_F(WatchRpc, HelloComesFirstAndAPongLendsWhatIsLeftOfTheLease) {
   EXPECT_EQ(hello.max_staleness().seconds(), 5);
   EXPECT_EQ(hello.sub_revision().number(), service_.index.position().rev);
   EXPECT_FALSE(hello.sub_revision().token().empty());
+  EXPECT_EQ(hello.history(), service_.index.Read().history);
+  EXPECT_NE(hello.history(), 0);
   const v1::WatchResponse::Pong pong = PingPong();
+  EXPECT_EQ(pong.history(), hello.history());
   EXPECT_EQ(pong.remaining().seconds(), 5);
   EXPECT_EQ(pong.revision().token(), hello.sub_revision().token());
   service_.clock.Advance(absl::Milliseconds(1500));

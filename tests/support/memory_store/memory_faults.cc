@@ -38,6 +38,11 @@ void MemoryKeyStore::DropNewestRows(int count) {
   oldest_ = std::min(oldest_, log_.back().rev);
 }
 
+void MemoryKeyStore::Restart() {
+  const std::lock_guard lock(mutex_);
+  ++starts_;
+}
+
 void MemoryKeyStore::ReplaceChain() {
   const std::lock_guard lock(mutex_);
   ++timeline_;

@@ -1,6 +1,7 @@
 #include "tests/support/memory_store/memory_key_store.h"
 
 #include <algorithm>
+#include <cstring>
 #include <random>
 #include <set>
 
@@ -80,6 +81,13 @@ absl::Time MemoryKeyStore::Now() const {
   absl::Time now = clock_();
   TruncateToMicros(now);
   return now;
+}
+
+core::HistoryId MemoryKeyStore::History() const {
+  core::HistoryId history = 0;
+  const std::string hash = keys::ChainOf(log_[0].chain, timeline_, absl::FromUnixMicros(starts_), "");
+  std::memcpy(&history, hash.data(), sizeof(history));
+  return history;
 }
 
 LockedState MemoryKeyStore::Look(const LockPlan& plan) const {
@@ -253,7 +261,7 @@ absl::StatusOr<Committed> MemoryKeyStore::Commit(const LockPlan& plan, Decide de
   if (absl::Status status = keys::RequireLevel(mutation->changes, seen.settings); !status.ok()) return status;
   if (absl::Status status = Check(plan, seen, *mutation); !status.ok()) return status;
 
-  Committed committed;
+  Committed committed{.rows = {}, .history = History()};
   for (const keys::Change& change : mutation->changes) {
     const keys::LogRow row = Append(change.body);
     std::function<void()> undo = Apply(change, row.rev);

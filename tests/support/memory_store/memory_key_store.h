@@ -59,8 +59,10 @@ class MemoryKeyStore final : public KeyStore {
   // The next commit that writes answers OUTCOME_UNKNOWN although it took place.
   void LoseNextReply();
   // Undoes the newest `count` rows, as a failover that lost them would: records, secrets, settings and request ids too,
-  // and proofs of their keys that came later.
+  // and proofs of their keys that came later. Another history, also if `count` is 0.
   void DropNewestRows(int count);
+  // The database stops and starts: the same rows on the same timeline, and another history.
+  void Restart();
   // Gives the same rows another identity: a new revision 0 and the chain from there.
   void ReplaceChain();
   // The row of every replica is gone, as after a restore.
@@ -90,6 +92,7 @@ class MemoryKeyStore final : public KeyStore {
   absl::Status Check(const LockPlan& plan, const LockedState& seen, const Mutation& mutation) const;
   keys::LogRow Append(const std::string& body);
   absl::Time Now() const;
+  core::HistoryId History() const;
   keys::Proof ProofOf(const std::string& kid, int32_t version) const;
   keys::KeyRecord WithUse(keys::KeyRecord key) const;
   LogPage Page(int64_t cursor, int limit) const;
@@ -104,6 +107,7 @@ class MemoryKeyStore final : public KeyStore {
   std::vector<std::function<void()>> undo_;  // Of log_'s element i.
   std::vector<std::string> row_kids_;        // Likewise: the key of the row, "" = none.
   int64_t timeline_ = 1;
+  int64_t starts_ = 1;  // In the place of the time when it started.
   int64_t oldest_ = 0;
   std::map<std::string, Replica> replicas_;
   std::map<VersionId, absl::Time> last_uses_;

@@ -36,7 +36,7 @@ struct ShownKey {
 absl::StatusOr<SnapshotHead> MemoryKeyStore::LoadSnapshot(SnapshotSink& sink) {
   const std::lock_guard lock(mutex_);
   if (unavailable_) return errors::DatabaseUnavailable();
-  const SnapshotHead head = {{log_.back().rev, log_.back().chain}, Now(), state_.settings};
+  const SnapshotHead head = {{log_.back().rev, log_.back().chain}, Now(), state_.settings, History()};
   sink.Begin(head.position, static_cast<int64_t>(state_.keys.size()));
   for (const auto& [id, organization] : state_.organizations) sink.Add(organization);
   for (const auto& [id, role] : state_.roles) sink.Add(role);

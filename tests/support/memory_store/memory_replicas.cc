@@ -18,7 +18,7 @@ LogPage MemoryKeyStore::Page(int64_t cursor, int limit) const {
   LogPage page;
   page.head = log_.back().rev;
   page.oldest = oldest_;
-  page.timeline = timeline_;
+  page.history = History();
   page.now = Now();
   page.settings = state_.settings;
   std::set<std::string> seen;
@@ -80,11 +80,15 @@ absl::StatusOr<LogPage> MemoryKeyStore::RenewLease(const Heartbeat& beat, int64_
   const std::lock_guard lock(mutex_);
   if (unavailable_) return errors::DatabaseUnavailable();
   const auto it = replicas_.find(beat.replica);
+  LogPage page = Page(cursor, limit);
+  const bool has_cursor =
+      !page.rows.empty() && page.rows.front().rev == cursor && page.rows.front().chain == beat.chain;
+  if (!beat.chain.empty() && !has_cursor) return page;
   if (it == replicas_.end()) return errors::ReplicaForgotten();
   ++it->second.beat;
   it->second.applied_revision = beat.applied_revision;
   it->second.acknowledged = beat.acknowledged;
-  return Page(cursor, limit);
+  return page;
 }
 
 absl::StatusOr<std::vector<Replica>> MemoryKeyStore::ReadReplicas() {

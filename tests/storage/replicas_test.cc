@@ -104,7 +104,8 @@ TEST_P(KeyStoreContract, ARenewalIsWrittenOnlyIntoALogThatHasItsRow) {
     const auto another = store_->RenewLease({replica, last.rev, {.others = last.rev}, other}, last.rev, 2);
     ASSERT_THAT(another, IsOk());
     EXPECT_EQ(another->rows.at(0).chain, last.chain);
-    const auto missing = store_->RenewLease({replica, last.rev + 1, {.others = last.rev + 1}, last.chain}, last.rev + 1, 2);
+    const auto missing =
+        store_->RenewLease({replica, last.rev + 1, {.others = last.rev + 1}, last.chain}, last.rev + 1, 2);
     ASSERT_THAT(missing, IsOk());
     EXPECT_THAT(missing->rows, IsEmpty());
   }

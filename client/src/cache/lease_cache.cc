@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 #include <deque>
-#include <limits>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -22,7 +21,6 @@
 namespace latchkey::client {
 namespace {
 
-constexpr int64_t kForever = std::numeric_limits<int64_t>::max();
 // L is at most 60 s: what says more, is wrong, and must not overflow.
 constexpr absl::Duration kLongestLease = absl::Seconds(60);
 constexpr absl::Duration kLongestGrace = absl::Minutes(10);
@@ -93,10 +91,7 @@ struct LeaseCache::State {
   const core::SipHash digests = core::SipHash::Random();
 
   // --- Read by hits ---
-  // Counts the histories: one ends at every Hello that did not resume. It is loaded before the lease, so that no lease
-  // of an old history is ever applied to an entry of a new one, and the other way round.
-  alignas(64) std::atomic<uint32_t> history_id{0};
-  std::atomic<int64_t> lease_until_ns{core::BootTime::Never().nanoseconds()};
+  alignas(64) std::atomic<int64_t> lease_until_ns{core::BootTime::Never().nanoseconds()};
   core::PublishedTable<IdentityBlock> verified;
 
   // --- Written by who changes something; guarded by mutex where it is no atomic ---
@@ -106,7 +101,7 @@ struct LeaseCache::State {
   bool greeted = false;                        // The present stream has said Hello.
   core::HistoryId history = core::kNoHistory;  // The last Hello's.
   int64_t floor = 0;                           // Nothing is known any more of what an older answer may have missed.
-  absl::Duration bound = kLongestLease;  // That the present stream's Hello told.
+  absl::Duration bound = kLongestLease;        // That the present stream's Hello told.
   int64_t settled_ns = 0;
   std::optional<core::RevisionToken> applied;
   // Applied, and certainly all of it: one revision may come in several Invalidates.
@@ -140,7 +135,6 @@ struct LeaseCache::State {
 
 std::optional<LeaseCache::Hit> LeaseCache::State::FindVerified(std::string_view canonical, const VerifyParams& params,
                                                                int64_t grace) const {
-  const uint32_t history = history_id.load();
   const int64_t lease = lease_until_ns.load();
   if (lease == core::BootTime::Never().nanoseconds()) return std::nullopt;
   // The kid alone leads to the entry, so that the processor fetches it while it computes the digest.
@@ -151,18 +145,19 @@ std::optional<LeaseCache::Hit> LeaseCache::State::FindVerified(std::string_view 
     if (!digest.has_value()) digest = digests.Of(canonical);
     return block.digest == *digest;
   });
-  if (entry == nullptr || entry->history_id != history) return std::nullopt;
+  if (entry == nullptr) return std::nullopt;
   if (entry->revision < entry->role->invalidated.load()) return std::nullopt;
   core::Decision decision = JudgeGoodKey(*entry, params);
   const int64_t now = clock.BootNow().nanoseconds();  // Last.
-  if (now >= lease + grace) return std::nullopt;
-  const bool ended = now >= entry->until_ns;
-  if (ended && !entry->expires && !(entry->unsettled && now < entry->until_ns + grace)) return std::nullopt;
-  if (ended && entry->expires) decision = core::Decision::kExpired;
+  const int64_t believed_until = std::min(lease, entry->believed_until_ns());
+  if (now >= believed_until + grace) return std::nullopt;
+  if (now >= entry->expires_ns) {
+    // A far expiry, whose own end is later, or an answer that is over: the server says which.
+    if (now >= entry->believed_until_ns()) return std::nullopt;
+    decision = core::Decision::kExpired;
+  }
   if (!entry->touched.load(std::memory_order_relaxed)) entry->touched.store(true, std::memory_order_relaxed);
-  return Hit{.decision = decision,
-             .identity = ProtectIdentity(*entry),
-             .in_grace = now >= lease || (ended && entry->unsettled)};
+  return Hit{.decision = decision, .identity = ProtectIdentity(*entry), .in_grace = now >= believed_until};
 }
 
 std::optional<LeaseCache::Hit> LeaseCache::Find(const core::PresentedKey& key, const VerifyParams& params) {
@@ -261,19 +256,15 @@ void LeaseCache::State::Store(const PendingRequest& request, const ServerAnswer&
   IdentityBlock* block = IdentityBlock::Copy(from, roles.Intern(*from.role));
   block->digest = request.digest;
   block->revision = answer.revision;
-  block->history_id = history_id.load();
-  block->until_ns = kForever;
   if (answer.expires_in <= kLongestExactCount) {
-    block->until_ns = (request.asked_at + answer.expires_in).nanoseconds();
-    block->expires = true;
+    block->expires_ns = (request.asked_at + answer.expires_in).nanoseconds();
   } else if (answer.expires_in < absl::Hours(24 * 365 * 100)) {
-    block->until_ns = (request.asked_at + answer.expires_in * (1 - 2 * core::kClockRateError)).nanoseconds();
+    block->expires_ns = (request.asked_at + answer.expires_in * (1 - 2 * core::kClockRateError)).nanoseconds();
+    block->BelieveUntil(block->expires_ns);
   }
   const bool settled = IsOfHistory(answer.history) || request.asked_at.nanoseconds() >= settled_ns;
-  if (!settled && believed_until.nanoseconds() < block->until_ns) {
-    block->unsettled = block->until_ns == kForever;
-    block->until_ns = believed_until.nanoseconds();
-    block->expires = false;
+  if (!settled && believed_until.nanoseconds() < block->believed_until_ns()) {
+    block->BelieveUntil(believed_until.nanoseconds());
   }
   negatives.Erase(request.digest);
 
@@ -312,7 +303,8 @@ void LeaseCache::State::MakeRoom() {
     if (++clock_hand >= ring.size()) clock_hand = 0;
     IdentityBlock* const block = ring[clock_hand];
     if (block == nullptr) continue;
-    const bool useless = block->until_ns <= now || block->revision < block->role->invalidated.load();
+    const bool useless = std::min(block->expires_ns, block->believed_until_ns()) <= now ||
+                         block->revision < block->role->invalidated.load();
     if (!useless && block->touched.exchange(false, std::memory_order_relaxed)) continue;
     EraseDigest(block->kid, block->digest);
     if (!useless) evictions.fetch_add(1, std::memory_order_relaxed);
@@ -332,7 +324,6 @@ void LeaseCache::State::EraseKey(const Kid& kid) {
 }
 
 void LeaseCache::State::DropEverything() {
-  history_id.store(history_id.load() + 1);
   verified.Clear(RetireBlock);
   ring.clear();
   free_places.clear();
@@ -393,6 +384,9 @@ bool LeaseCache::Hello(uint64_t stream, const core::RevisionToken& from, bool re
     state.applied = state.complete;
     return true;
   }
+  // A hit may have loaded the lease before, and finds an entry that is stored after. That is no older than what the
+  // lease covers: in one history tombstones and floor stay; of another, `from` has all that was before it began; and
+  // what proves no history ends with its own answer's lease.
   state.lease_until_ns.store(core::BootTime::Never().nanoseconds());
   state.DropEverything();
   if (!same_history) {

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,17 +44,19 @@ struct RolePart {
 // Reference-counted memory block of an Identity, and its entry in the cache if it has one; the text follows the struct.
 // What a hit looks at fills the first 64 bytes (one cache line). Immutable once shared, but for the atomics.
 struct IdentityBlock {
+  static constexpr int64_t kNeverExpires = std::numeric_limits<int64_t>::max();
+  static constexpr uint32_t kBelievedForever = std::numeric_limits<uint32_t>::max();
+
   // --- Looked at by every hit ---
   Kid kid{};
-  core::Digest128 digest;  // Of the key string.
-  int64_t until_ns = 0;    // BootTime; from then on expired, or to be asked about again (`expires`).
+  core::Digest128 digest;              // Of the key string.
+  int64_t expires_ns = kNeverExpires;  // BootTime; never lengthened.
   int64_t revision = 0;
   RolePart* role = nullptr;  // Owns a count.
-  uint32_t history_id = 0;   // Of the history that it was answered from.
+  // Whole seconds of BootTime: from then on the server must be asked again, or grace must allow it.
+  uint32_t believed_until_s = kBelievedForever;
   std::atomic<bool> touched{false};
-  bool expires : 1 = false;
   bool has_cidrs : 1 = false;
-  bool unsettled : 1 = false;  // `until_ns` is its answer's own lease, which grace may lengthen; it has no expiry.
   bool has_rest : 1 = false;
   uint16_t display_name_size = 0;
   // --- The rest ---
@@ -67,6 +70,12 @@ struct IdentityBlock {
   // Display name, owner, labels follow; then, if `has_rest`, its size in 4 bytes and the rest.
 
   uint64_t hash() const { return HashOfKid(kid); }
+  int64_t believed_until_ns() const {
+    return believed_until_s == kBelievedForever ? std::numeric_limits<int64_t>::max()
+                                                : believed_until_s * int64_t{1'000'000'000};
+  }
+  // Rounds down.
+  void BelieveUntil(int64_t boot_ns) { believed_until_s = static_cast<uint32_t>(boot_ns / 1'000'000'000); }
   char* text() { return reinterpret_cast<char*>(this) + sizeof(IdentityBlock); }
   const char* text() const { return reinterpret_cast<const char*>(this) + sizeof(IdentityBlock); }
   size_t text_size() const { return named_size() + (has_rest ? sizeof(uint32_t) + rest().size() : 0); }

@@ -137,7 +137,7 @@ absl::Status LogFollower::ReadLocked(bool renew) {
     const base::BootTime sent_at = clock_.BootNow();
     const auto read_page = [&] {
       if (!renew) return store_.ReadLog(cursor.rev, options_.page);
-      const int64_t acknowledged = hub_.AcknowledgedBy(cursor.rev, sent_at);
+      const storage::Acknowledgements acknowledged = hub_.AcknowledgedBy(cursor.rev, sent_at);
       return store_.RenewLease({options_.replica, cursor.rev, acknowledged, cursor.chain}, cursor.rev, options_.page);
     };
     absl::StatusOr<storage::LogPage> page = read_page();

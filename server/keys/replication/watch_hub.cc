@@ -268,7 +268,8 @@ void WatchHub::EndAll(const std::string& why) {
   {
     const std::lock_guard lock(mutex_);
     ended = EndAllLocked(why);
-    history_.clear();
+    history_ = InvalidationLog();
+    history_of_.clear();
     // In another history their revisions mean nothing: they have acknowledged none of it.
     for (Departed& client : departed_) client.acknowledged = 0;
   }

@@ -90,10 +90,10 @@ absl::StatusOr<LogPage> PostgresKeyStore::RenewLease(const Heartbeat& beat, int6
     revisions.push_back(absl::StrCat(revision));
   }
   try {
-    const pqxx::result result = lease->Run("renew_lease", cursor, limit, postgres::Text(beat.replica),
-                                           beat.applied_revision, beat.acknowledged.oldest(), beat.acknowledged.others,
-                                           postgres::ArrayText(organizations), postgres::ArrayText(revisions),
-                                           absl::BytesToHexString(beat.chain));
+    const pqxx::result result =
+        lease->Run("renew_lease", cursor, limit, postgres::Text(beat.replica), beat.applied_revision,
+                   beat.acknowledged.oldest(), beat.acknowledged.others, postgres::ArrayText(organizations),
+                   postgres::ArrayText(revisions), absl::BytesToHexString(beat.chain));
     // The only thing a commit warns of is that it was not replicated as the operator asked: it may yet be lost.
     if (lease->notices() != notices_before) {
       lease.Drop();

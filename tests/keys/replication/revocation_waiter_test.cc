@@ -73,7 +73,8 @@ struct Waiting {
   void OwnHasAll() { Heartbeat("own", kRevision, kRevision); }
   std::vector<std::string> Replicas() {
     std::vector<std::string> ids;
-    for (const storage::Replica& replica : store.ReadReplicas().value()) ids.push_back(replica.id);
+    const std::vector<storage::Replica> replicas = store.ReadReplicas().value();
+    for (const storage::Replica& replica : replicas) ids.push_back(replica.id);
     return ids;
   }
   absl::Status Await(RevocationWait wait, absl::Duration time_left = absl::Minutes(5)) {

@@ -154,7 +154,7 @@ absl::Status MemoryKeyStore::Check(const LockPlan& plan, const LockedState& seen
       if (change.settings->previous_bound < settings.bound) return errors::Contended();
       if (change.settings->level < settings.level) return errors::Contended();
       for (const auto& [id, row] : replicas_) {
-        if (row.replica.newest_level < change.settings->level) return errors::Contended();
+        if (row.newest_level < change.settings->level) return errors::Contended();
       }
       settings = *change.settings;
       continue;

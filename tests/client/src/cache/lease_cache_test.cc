@@ -243,12 +243,12 @@ TEST_F(LeaseCacheTest, LeaseLongerThanTheBoundThatHelloToldIsCut) {
   }
   // Each stream has its own.
   stream = cache.BeginStream();
-  cache.Hello(stream, At(10), true, 2 * kL);
+  cache.Hello(stream, At(10), true, 2 * kL, kHistory);
   Pong(10, absl::InfiniteDuration());
   EXPECT_EQ(cache.lease_until(), clock.BootNow() + 2 * kL);
   clock.Advance(2 * kL);
   stream = cache.BeginStream();
-  cache.Hello(stream, At(10), true, absl::Seconds(2));
+  cache.Hello(stream, At(10), true, absl::Seconds(2), kHistory);
   Pong(10, kL);
   EXPECT_EQ(cache.lease_until(), clock.BootNow() + absl::Seconds(2));
 }
@@ -256,7 +256,7 @@ TEST_F(LeaseCacheTest, LeaseLongerThanTheBoundThatHelloToldIsCut) {
 TEST_F(LeaseCacheTest, LeaseOfAHelloThatToldNoBoundOrTooLongAOneIsCutAtTheLongestThereIs) {
   for (const absl::Duration bound : {absl::ZeroDuration(), absl::InfiniteDuration()}) {
     stream = cache.BeginStream();
-    cache.Hello(stream, At(10), false, bound);
+    cache.Hello(stream, At(10), false, bound, kHistory);
     Pong(10, absl::InfiniteDuration());
     EXPECT_EQ(cache.lease_until(), clock.BootNow() + absl::Seconds(60));
   }

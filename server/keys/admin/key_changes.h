@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <map>
 #include <optional>
 #include <string>
@@ -45,6 +46,21 @@ struct KeyEdit {
   // Whether it may take something away from the key: then it is a revocation, for whoever waits for its turn.
   bool may_lower() const { return role.has_value() || allowed_cidrs.has_value() || expiration.has_value(); }
 };
+
+// What all texts of one key may take together, so that a key, and an answer about many, has a bound that is far below
+// the sum of the fields' own.
+inline constexpr size_t kMaxKeyTextBytes = 4096;
+inline constexpr char kKeyTextsWanted[] =
+    "display_name, description, owner, labels and allowed_cidrs of together at most 4096 bytes";
+
+// The bytes of those texts. `Key`: NewKey or KeyRecord.
+template <typename Key>
+size_t KeyTextBytes(const Key& key) {
+  size_t bytes = key.display_name.size() + key.description.size() + key.owner.size();
+  for (const auto& [name, value] : key.labels) bytes += name.size() + value.size();
+  for (const std::string& block : key.allowed_cidrs) bytes += block.size();
+  return bytes;
+}
 
 struct KeyRemoval {
   std::string organization;

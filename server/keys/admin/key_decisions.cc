@@ -1,5 +1,6 @@
 #include "server/keys/admin/key_decisions.h"
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -165,6 +166,10 @@ absl::StatusOr<KeyDecision> DecideUpdate(const LockedState& state, const Princip
   absl::StatusOr<KeyRecord> key = Edited(*target, edit, state.now);
   if (!key.ok()) return key.status();
   if (*key == *target) return NothingToChange(*target);
+  // One that is above it since before there was the limit may be lowered step by step.
+  if (KeyTextBytes(*key) > std::max(kMaxKeyTextBytes, KeyTextBytes(*target))) {
+    return errors::FieldInvalid("key", kKeyTextsWanted);
+  }
 
   const std::vector<Authority> ceilings = GrantCeilings(state, caller, *holder, target->creator_kid);
   const Authority holds = AuthorityOf(state, *key);

@@ -114,7 +114,7 @@ absl::StatusOr<keys::NewKey> NewKeyOf(const v1::CreateKeyRequest& request) {
   if (!expiration.ok()) return expiration.status();
   absl::StatusOr<std::string> request_id = RequestIdOf("request_id", request.request_id());
   if (!request_id.ok()) return request_id.status();
-  return keys::NewKey{.organization = *std::move(organization),
+  keys::NewKey wanted{.organization = *std::move(organization),
                       .display_name = key.display_name(),
                       .description = key.description(),
                       .role = key.role(),
@@ -123,6 +123,8 @@ absl::StatusOr<keys::NewKey> NewKeyOf(const v1::CreateKeyRequest& request) {
                       .allowed_cidrs = *std::move(cidrs),
                       .expiration = *std::move(expiration),
                       .request_id = *std::move(request_id)};
+  if (keys::KeyTextBytes(wanted) > keys::kMaxKeyTextBytes) return errors::FieldInvalid("key", keys::kKeyTextsWanted);
+  return wanted;
 }
 
 absl::StatusOr<keys::KeyEdit> KeyEditOf(const v1::UpdateKeyRequest& request) {

@@ -202,6 +202,26 @@ TEST(DecideUpdate, OnlyWhatIsSetChanges) {
   EXPECT_EQ(decision->key.labels.at("env"), "prod");
 }
 
+TEST(DecideUpdate, AllTextsOfTheKeyTogetherHaveALimitHoweverManyEditsItTakes) {
+  const KeyRecord caller = Key("caller", "owner");
+  KeyRecord target = Key("target", "viewer");
+  target.description = std::string(3'000, 'd');
+  const LockedState state = StateWith({caller, target});
+  KeyEdit edit{.organization = "acme", .kid = "target"};
+  edit.owner = std::string(4'096 - KeyTextBytes(target) - target.owner.size(), 'o');
+  EXPECT_EQ(Said(Update(state, caller, edit)), kWrite);
+  edit.owner->push_back('o');
+  EXPECT_EQ(Said(Update(state, caller, edit)), "FIELD_INVALID");
+  // A key that is above it already may be made smaller, and changed otherwise, but not larger.
+  target.description = std::string(5'000, 'd');
+  const LockedState older = StateWith({caller, target});
+  KeyEdit shorter{.organization = "acme", .kid = "target"};
+  shorter.description = std::string(4'900, 'd');
+  EXPECT_EQ(Said(Update(older, caller, shorter)), kWrite);
+  shorter.description = std::string(5'001, 'd');
+  EXPECT_EQ(Said(Update(older, caller, shorter)), "FIELD_INVALID");
+}
+
 TEST(DecideUpdate, WhatIsAsAskedAlreadyIsNotWritten) {
   const KeyRecord caller = Key("caller", "owner");
   const KeyRecord target = Key("target", "viewer", kSoon, {"10.0.0.0/8"});

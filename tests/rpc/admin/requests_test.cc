@@ -77,6 +77,18 @@ TEST(CreateKeyRequest, FaultNamesTheFullPath) {
   ExpectFault(fault([](auto& r) { r.set_request_id("x"); }), "FIELD_INVALID", "request_id");
 }
 
+TEST(CreateKeyRequest, AllTextsOfAKeyTogetherHaveALimit) {
+  v1::CreateKeyRequest request = GoodCreate();
+  for (int i = 0; i < 32; ++i)
+    (*request.mutable_key()->mutable_labels())["l" + std::to_string(i)] = std::string(63, 'x');
+  const size_t used = keys::KeyTextBytes(*NewKeyOf(request));
+  // Two bytes each.
+  for (size_t i = 0; i < (4096 - used) / 2; ++i) request.mutable_key()->mutable_description()->append("\u00e9");
+  ASSERT_TRUE(NewKeyOf(request).ok());
+  request.mutable_key()->set_owner("me");
+  ExpectFault(NewKeyOf(request).status(), "FIELD_INVALID", "key");
+}
+
 TEST(CreateKeyRequest, FieldThatIsNotImplementedIsRefusedByName) {
   const auto fault = [](const std::function<void(v1::CreateKeyRequest&)>& spoil) {
     v1::CreateKeyRequest request = GoodCreate();

@@ -188,7 +188,7 @@ class OtherServer {
   keys::KeyIndex index_;
   keys::WatchHub hub_;
   keys::LogFollower follower_;
-  keys::KeyRegistry registry_{service_.store, index_, follower_, service_.minter, service_.clock, {}};
+  keys::KeyRegistry registry_{service_.store, service_.store, index_, follower_, service_.minter, service_.clock, {}};
 };
 
 }  // namespace latchkey::rpc

@@ -62,7 +62,7 @@ struct Spoilt {
 TEST(Rows, AKeyThatCanNotBeReadSaysWhichAndWhyAndQuotesNothing) {
   for (const char* year : {"10000", "294276"}) {
     const Spoilt spoilt(std::string("UPDATE keys SET expires_at = '") + year + "-12-31 23:59:59.999999+00'");
-    const absl::Status read = spoilt.store->ReadKey("k").status();
+    const absl::Status read = spoilt.store->ReadKey("acme", "k").status();
     EXPECT_THAT(read, HasReason("ROW_UNREADABLE"));
     EXPECT_THAT(read, HasCode(absl::StatusCode::kDataLoss));
     EXPECT_THAT(std::string(read.message()),
@@ -80,18 +80,18 @@ TEST(Rows, AKeyThatCanNotBeReadSaysWhichAndWhyAndQuotesNothing) {
 
 TEST(Rows, EveryKindOfRowSaysThatItCanNotBeRead) {
   const Spoilt version("UPDATE secret_versions SET expires_at = '20000-01-01'");
-  EXPECT_THAT(std::string(version.store->ReadKey("k").status().message()), HasSubstr("revision 3: versions: "));
+  EXPECT_THAT(std::string(version.store->ReadKey("acme", "k").status().message()), HasSubstr("revision 3: versions: "));
   const Spoilt labels("UPDATE keys SET labels = '{\"canary\": [1]}'");
-  const absl::Status of_labels = labels.store->ReadKey("k").status();
+  const absl::Status of_labels = labels.store->ReadKey("acme", "k").status();
   EXPECT_THAT(of_labels, HasReason("ROW_UNREADABLE"));
   EXPECT_THAT(std::string(of_labels.message()), AllOf(HasSubstr("labels: "), Not(HasSubstr("canary"))));
   const Spoilt organization("UPDATE organizations SET updated_at = '20000-01-01'");
   EXPECT_THAT(std::string(organization.store->ReadOrganization("acme").status().message()),
               HasSubstr("revision 1: updated_at: "));
   const Spoilt role("UPDATE roles SET created_at = '0044-03-15 BC'");
-  EXPECT_THAT(std::string(role.store->ListRoles("acme").status().message()), HasSubstr("revision 2: created_at: "));
+  EXPECT_THAT(std::string(role.store->ListRoles("acme", "", 10).status().message()), HasSubstr("revision 2: created_at: "));
   const Spoilt use("INSERT INTO key_use (kid, version, last_used_at) VALUES ('k', 1, '20000-01-01')");
-  EXPECT_THAT(std::string(use.store->ReadKey("k").status().message()), HasSubstr("uses of key k: "));
+  EXPECT_THAT(std::string(use.store->ReadKey("acme", "k").status().message()), HasSubstr("uses of key k: "));
   const Spoilt settings("UPDATE settings SET changed_at = '20000-01-01'");
   EXPECT_THAT(std::string(settings.store->ReadSettings().status().message()), HasSubstr("settings: changed_at: "));
   const Spoilt row(

@@ -290,7 +290,7 @@ TEST(LeaseCacheReadOrder, AnswerWhoseLeaseEndsWhileItIsJudgedIsNotBelieved) {
 TEST(LeaseCacheThreads, NoLookUpThatBeganAfterARevocationAndItsPongAllows) {
   constexpr int kKeys = 16;
   constexpr int kRounds = 3000;
-  constexpr int64_t kHits = 20'000;  // However the threads are scheduled.
+  constexpr int64_t kHits = 20'000;            // However the threads are scheduled.
   constexpr int kMostRounds = 1000 * kRounds;  // A cache that answers nothing must not hang the test.
   const core::SystemClock clock;
   LeaseCache cache({.capacity = 12, .negatives = 4}, clock);

@@ -163,7 +163,7 @@ struct Server {
 // A row that must not be applied: no lease is left that could cover it, and no stream goes on behind it.
 void CheckRefused(Server& server, const LogRow& row) {
   const LogPosition before = server.index.position();
-  server.follower.Deliver({.rows = {row}});
+  server.follower.Deliver({.rows = {row}, .history = server.index.Read().history});
   const LogPosition after = server.index.position();
   PROPERTY(after.rev <= before.rev && after.chain != row.chain);
   PROPERTY(server.index.Read().lease_until == base::BootTime::Never());
@@ -188,7 +188,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     }
     CheckTimes(*change);
     CheckRoundTrip(*change, row);
-    server.follower.Deliver({.rows = {row}});
+    server.follower.Deliver({.rows = {row}, .history = server.index.Read().history});
     PROPERTY(server.index.position().rev == row.rev && server.index.position().chain == row.chain);
     const KeyIndex::Snapshot snapshot = server.index.Read();
     PROPERTY(snapshot.revision == row.rev && snapshot.lease_until > latchkey::base::BootTime::Never());

@@ -135,7 +135,7 @@ void Check(const PageRequest& page) {
   PROPERTY(page.page_size >= 1 && page.page_size <= kMaxPageSize);
   PROPERTY(page.organization.empty() || core::IsResourceId(page.organization));
 }
-void Check(const NewOrganization& organization) {
+void Check(const keys::NewOrganization& organization) {
   PROPERTY(core::IsResourceId(organization.id) && !organization.display_name.empty());
   CheckName(organization.display_name, 100);
 }

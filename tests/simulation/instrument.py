@@ -63,13 +63,14 @@ EDITS = {
         ("  hub_.EndAll(what);", "  if (!%s) hub_.EndAll(what);" % on("kServerStreamsKeptOverAResync")),
     ],
     "server/keys/replication/watch_hub.cc": [
-        ("    history_.clear();\n    // In another", "    if (!%s) history_.clear();\n    // In another"
+        ("    history_ = InvalidationLog();\n    history_of_.clear();\n    // In another",
+         "    if (!%s) {\n      history_ = InvalidationLog();\n      history_of_.clear();\n    }\n    // In another"
             % on("kServerResumesAcrossAFailover")),
         # It ends them a second time, when it starts at another place.
         (
-            "    if (history_.empty() || history_.back()->revision != at) {\n"
+            "    if (history_.empty() || history_.newest()->revision != at) {\n"
             "      ended = EndAllLocked(\"this server loaded its view anew\");\n",
-            "    if (history_.empty() || history_.back()->revision != at) {\n"
+            "    if (history_.empty() || history_.newest()->revision != at) {\n"
             "      if (!%s) ended = EndAllLocked(\"this server loaded its view anew\");\n"
             % on("kServerStreamsKeptOverAResync"),
         ),
@@ -81,9 +82,9 @@ EDITS = {
         ),
         ("      pong_->may_lend ?", "      pong_->may_lend || %s ?" % on("kServerLendsUnjudged")),
         (
-            "  if (acknowledged.has_value()) subscription_->Acknowledge(acknowledged->revision);",
-            "  if (acknowledged.has_value()) {\n    subscription_->Acknowledge(%s ? dependencies_.hub.position().revision\n"
-            "                                 : acknowledged->revision);\n  }" % on("kServerCountsUnacknowledged"),
+            "    subscription_->Acknowledge(acknowledged->revision);",
+            "    subscription_->Acknowledge(%s ? dependencies_.hub.position().revision : acknowledged->revision);"
+            % on("kServerCountsUnacknowledged"),
         ),
         (
             "bool WatchSession::BoundHasChanged() {\n",

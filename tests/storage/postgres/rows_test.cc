@@ -89,7 +89,8 @@ TEST(Rows, EveryKindOfRowSaysThatItCanNotBeRead) {
   EXPECT_THAT(std::string(organization.store->ReadOrganization("acme").status().message()),
               HasSubstr("revision 1: updated_at: "));
   const Spoilt role("UPDATE roles SET created_at = '0044-03-15 BC'");
-  EXPECT_THAT(std::string(role.store->ListRoles("acme", "", 10).status().message()), HasSubstr("revision 2: created_at: "));
+  EXPECT_THAT(std::string(role.store->ListRoles("acme", "", 10).status().message()),
+              HasSubstr("revision 2: created_at: "));
   const Spoilt use("INSERT INTO key_use (kid, version, last_used_at) VALUES ('k', 1, '20000-01-01')");
   EXPECT_THAT(std::string(use.store->ReadKey("acme", "k").status().message()), HasSubstr("uses of key k: "));
   const Spoilt settings("UPDATE settings SET changed_at = '20000-01-01'");

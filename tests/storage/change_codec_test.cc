@@ -83,10 +83,16 @@ TEST(ChangeCodec, TheBytesOfABodyNeverChange) {
             R"(llowed_cidrs":["allowed_cidrs","second"],"versions":[{"id":11,"created_at":1700000002000000,"expires)"
             R"(_at":1700000003000000}]},"audit":{"principal":"bootstrap","peer":"","method":"contract","request_id")"
             R"(:"","server":""}})");
-  EXPECT_EQ(ChangeOf(Filled<keys::OrganizationRecord>()).body,
+  keys::OrganizationRecord with_default_quota = Filled<keys::OrganizationRecord>();
+  with_default_quota.max_keys = 0;
+  EXPECT_EQ(ChangeOf(with_default_quota).body,
             R"({"v":1,"organization":{"id":"id","display_name":"display_name","created_at":1700000003000000,"update)"
             R"(d_at":1700000004000000,"deleted_at":1700000005000000},"audit":{"principal":"bootstrap","peer":"","me)"
             R"(thod":"contract","request_id":"","server":""}})");
+  EXPECT_EQ(ChangeOf(Filled<keys::OrganizationRecord>()).body,
+            R"({"v":1,"organization":{"id":"id","display_name":"display_name","created_at":1700000003000000,"update)"
+            R"(d_at":1700000004000000,"deleted_at":1700000005000000,"max_keys":16},"audit":{"principal":"bootstrap")"
+            R"(,"peer":"","method":"contract","request_id":"","server":""}})");
   EXPECT_EQ(ChangeOf(Filled<keys::RoleRecord>()).body,
             R"({"v":1,"role":{"organization":"organization","id":"id","display_name":"display_name","description":")"
             R"(description","documentation_uri":"documentation_uri","permissions":["permissions","second"],"created)"

@@ -71,6 +71,7 @@ bool WatchSession::BoundHasChanged() {
 }
 
 void WatchSession::CheckLiveness() {
+  if (BoundHasChanged()) return;
   const absl::Duration bound = dependencies_.follower.promised_bound();
   if (dependencies_.clock.BootNow() - heard_at_ > LongestSilence(bound)) {
     End(errors::WatchEnded("no ping for too long"));
@@ -79,7 +80,6 @@ void WatchSession::CheckLiveness() {
   if (unacknowledged_.has_value() && dependencies_.clock.BootNow() - unacknowledged_->since > bound) {
     End(errors::WatchEnded("what it was told is not acknowledged"));
   }
-  BoundHasChanged();
 }
 
 std::optional<WatchSession::Message> WatchSession::Next() {

@@ -54,7 +54,7 @@ class Narrowing : public ::testing::Test {
     change.role = role_;
     Commit(change);
     CreateKeys(owner);
-    StartClient(owner);
+    StartClient(owner_string);
   }
 
   void CreateKeys(const Caller& owner) {
@@ -74,8 +74,8 @@ class Narrowing : public ::testing::Test {
     for (std::thread& creator : creators) creator.join();
   }
 
-  void StartClient(const Caller& owner) {
-    const std::string own = MustCreate(owner, "verifier", "client").key_string();
+  // Its key is of `system`: one of acme would go with the organization, and be told nothing more.
+  void StartClient(const std::string& own) {
     absl::StatusOr<std::unique_ptr<Verifier>> verifier =
         Verifier::Connect({.server = absl::StrCat("unix:", server_->socket()),
                            .key_file = directory_.WriteFile("verifier.key", own + "\n")});
@@ -131,7 +131,9 @@ class Narrowing : public ::testing::Test {
       if (allowed == 0) refused_after = std::min(refused_after, clock_.BootNow() - sent_at);
     }
     EXPECT_EQ(Round(dead_at), 0u);
-    EXPECT_EQ(verifier_->Stats().invalidations - invalidations, 1) << "one row, one message";
+    const int64_t messages = verifier_->Stats().invalidations - invalidations;
+    EXPECT_GE(messages, 1);
+    EXPECT_LE(messages, 2) << "one row, one message; told again to a stream that was resumed meanwhile";
     std::cout << absl::StreamFormat("%s: %d remembered keys refused by one row within %.0f ms (bound %.0f)\n", what,
                                     kKeys, absl::ToDoubleMilliseconds(refused_after),
                                     absl::ToDoubleMilliseconds(core::WithClockError(kBound)));

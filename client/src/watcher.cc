@@ -168,6 +168,7 @@ void Watcher::Drain() {
 
 void Watcher::Gone(WatchConnection& stream, const absl::Status& status) {
   const bool was_present = &stream == present_;
+  if (absl::IsUnauthenticated(status) || absl::IsPermissionDenied(status)) cache_.RefuseCaller(stream.cache_stream());
   cache_.EndStream(stream.cache_stream());
   streams_.remove_if([&stream](const auto& other) { return other.get() == &stream; });
   if (stopping_) {

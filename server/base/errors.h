@@ -107,10 +107,12 @@ absl::Status RequestReplayed(const std::string& name);       // ALREADY_EXISTS R
 absl::Status EtagMismatch(const std::string& name);          // ABORTED ETAG_MISMATCH
 absl::Status KeyDeleted(const std::string& name);            // FAILED_PRECONDITION KEY_DELETED
 absl::Status LastOwner(const std::string& organization);     // FAILED_PRECONDITION LAST_OWNER
+absl::Status DescendantsExceed(int64_t count);               // FAILED_PRECONDITION DESCENDANTS_EXCEED_CREATOR
+// `resource` (organizations/acme) has as many as its `quota` (max_keys) allows. RESOURCE_EXHAUSTED QUOTA_EXCEEDED, all
+// three as metadata.
 absl::Status QuotaExceeded(const std::string& resource, const std::string& quota, int64_t limit);
-absl::Status DescendantsExceed(int64_t count);  // FAILED_PRECONDITION DESCENDANTS_EXCEED_CREATOR
-absl::Status RevisionUnknown();                 // FAILED_PRECONDITION REVISION_UNKNOWN: another history's
-absl::Status AlreadyBootstrapped();             // FAILED_PRECONDITION ALREADY_BOOTSTRAPPED
+absl::Status RevisionUnknown();      // FAILED_PRECONDITION REVISION_UNKNOWN: another history's
+absl::Status AlreadyBootstrapped();  // FAILED_PRECONDITION ALREADY_BOOTSTRAPPED
 // The installation may not write it yet: servers that can't read it may still run. FAILED_PRECONDITION
 // UPGRADE_UNFINISHED, metadata "level", "needed_level".
 absl::Status UpgradeUnfinished(int needed_level, int level);

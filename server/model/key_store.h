@@ -255,7 +255,7 @@ class KeyStore {
   // Adds the uses and the reports, all in one transaction, a report only if its (reporter, request_id) is new. Uses of
   // keys that do not exist are dropped, the others summed. After OUTCOME_UNKNOWN the reports may be given again, the
   // uses would be counted twice.
-  virtual absl::Status AddUses(std::vector<Use> uses, std::vector<UseReport> reports) = 0;
+  virtual absl::Status AddUses(const std::vector<Use>& uses, const std::vector<UseReport>& reports) = 0;
 
   // nullopt if `organization` has none of that kid; one of another organization costs the same as none at all. Deleted
   // ones too. With last_used_at.

@@ -192,7 +192,7 @@ void Schedule::Revoke(SimulatedKey& key, int kind) {
     key.dead_at = world_.now() + lifetime;
   }
   key.revoked_by = Head();
-  if (*key.dead_at <= world_.now() && key.kid != caller_.kid && world_.Chance(0.3)) AwaitAll(key);
+  if (*key.dead_at <= world_.now() && key.kid != caller_.kid && world_.Chance(0.4)) AwaitAll(key);
 }
 
 void Schedule::AwaitAll(SimulatedKey& key) {

@@ -40,7 +40,7 @@ class ForwardingStore : public storage::KeyStore {
   absl::StatusOr<std::vector<storage::Replica>> ReadReplicas() override { return behind_.ReadReplicas(); }
   absl::StatusOr<keys::Settings> ReadSettings() override { return behind_.ReadSettings(); }
   absl::Status PutProofs(std::vector<keys::KeyProof> proofs) override { return behind_.PutProofs(std::move(proofs)); }
-  absl::Status AddUses(std::vector<storage::Use> uses, std::vector<storage::UseReport> reports) override {
+  absl::Status AddUses(const std::vector<storage::Use>& uses, const std::vector<storage::UseReport>& reports) override {
     return behind_.AddUses(std::move(uses), std::move(reports));
   }
   absl::StatusOr<std::optional<keys::KeyRecord>> ReadKey(const std::string& organization,

@@ -349,6 +349,12 @@ void LeaseCache::EndStream(uint64_t stream) {
   state_->stream.store(0);
 }
 
+void LeaseCache::RefuseCaller(uint64_t stream) {
+  const std::lock_guard lock(state_->mutex);
+  if (stream != state_->stream.load()) return;
+  state_->lease_until_ns.store(core::BootTime::Never().nanoseconds());
+}
+
 std::optional<core::RevisionToken> LeaseCache::ResumeFrom() const {
   const std::lock_guard lock(state_->mutex);
   return state_->complete;

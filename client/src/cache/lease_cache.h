@@ -25,7 +25,7 @@ namespace latchkey::client {
 // The lease. A Pong grants one: (the time its Ping was SENT) + remaining, which counts for no more than the bound that
 // Hello told; nothing unsolicited grants any. While it lasts, what is remembered holds, because the server sends every
 // change before the Pong that covers it. It outlives its stream: it says how old the server's knowledge can be, and
-// that does not depend on the connection.
+// that does not depend on the connection. Only a server that refuses the caller itself ends it early.
 //
 // The read order of every hit: the lease is loaded first, then the entry, then the params are judged, and the clock is
 // read last and compared with the lease already loaded (one CLOCK_BOOTTIME read; no clock cached by another thread,
@@ -129,6 +129,9 @@ class LeaseCache {
   // What has been applied, for the next Ping's acknowledged_revision.
   core::RevisionToken Applied() const;
   void EndStream(uint64_t stream);
+  // The server refuses the caller of the present stream. It will tell it of no change any more, so the lease ends now,
+  // and grace with it; what is remembered waits for a stream that resumes.
+  void RefuseCaller(uint64_t stream);
 
   // --- For metrics ---
   core::BootTime lease_until() const;

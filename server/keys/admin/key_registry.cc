@@ -5,6 +5,7 @@
 
 #include "client/core/resource_names.h"
 #include "server/base/errors.h"
+#include "server/keys/admin/committed_record.h"
 
 namespace latchkey::keys {
 namespace {
@@ -61,20 +62,7 @@ absl::StatusOr<WithRevision<KeyRecord>> KeyRegistry::Commit(storage::KeyStore& s
     committed = store.Commit(plan, decide_mutation);
   }
   if (!committed.ok()) return committed.status();
-  WithRevision<KeyRecord> result{std::move(decision.key), {}};
-  if (committed->rows.empty()) {
-    // Nothing was to be changed: the state is as old as its revision.
-    const absl::StatusOr<std::optional<std::string>> chain = store.ReadChain(result.record.revision);
-    if (!chain.ok()) return chain.status();
-    if (*chain) result.revision = core::RevisionToken::Of(result.record.revision, **chain);
-    return result;
-  }
-  // Before the reply, so that this server answers by it at once.
-  follower_.Deliver(*committed, proofs);
-  const LogRow& row = committed->rows.back();
-  result.record.revision = row.rev;
-  result.revision = core::RevisionToken::Of(row.rev, row.chain);
-  return result;
+  return CommittedRecord(store, follower_, *committed, std::move(decision.key), proofs);
 }
 
 Audit KeyRegistry::AuditFor(const Principal& caller, const char* method, const std::string& request_id) const {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "server/base/errors.h"
+#include "server/keys/admin/committed_record.h"
 #include "server/model/change_codec.h"
 
 namespace latchkey::keys {
@@ -41,19 +42,7 @@ absl::StatusOr<WithRevision<OrganizationRecord>> Organizations::Commit(const Pri
         return decision.mutation;
       });
   if (!committed.ok()) return committed.status();
-  WithRevision<OrganizationRecord> result{std::move(decision.organization), {}};
-  if (committed->rows.empty()) {
-    // Nothing was to be changed: the state is as old as its revision.
-    const absl::StatusOr<std::optional<std::string>> chain = store_.ReadChain(result.record.revision);
-    if (!chain.ok()) return chain.status();
-    if (*chain) result.revision = core::RevisionToken::Of(result.record.revision, **chain);
-    return result;
-  }
-  follower_.Deliver(*committed);
-  const LogRow& row = committed->rows.back();
-  result.record.revision = row.rev;
-  result.revision = core::RevisionToken::Of(row.rev, row.chain);
-  return result;
+  return CommittedRecord(store_, follower_, *committed, std::move(decision.organization));
 }
 
 absl::StatusOr<OrganizationRecord> Organizations::Get(const Principal& caller, const std::string& id) {

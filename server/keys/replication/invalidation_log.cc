@@ -1,5 +1,6 @@
 #include "server/keys/replication/invalidation_log.h"
 
+#include <cstddef>
 #include <utility>
 
 namespace latchkey::keys {
@@ -25,7 +26,7 @@ void InvalidationLog::Append(Row row) {
 void InvalidationLog::DropOldest() {
   --size_;
   if (++first_ < kChunkRows) return;
-  chunks_.pop_front();
+  chunks_.erase(chunks_.begin());
   first_ = 0;
 }
 

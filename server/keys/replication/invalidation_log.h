@@ -3,7 +3,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,8 +25,8 @@ struct Invalidation {
 // thread-safe; its views are values.
 class InvalidationLog {
  private:
-  // Chosen for lists of few rows, of which there may be one an organization: half a KiB.
-  static constexpr size_t kChunkRows = 32;
+  // Small, because there may be a list of a row or two for each of many organizations.
+  static constexpr size_t kChunkRows = 16;
   struct Chunk;
 
  public:
@@ -67,7 +66,7 @@ class InvalidationLog {
     std::array<Row, kChunkRows> rows;
   };
 
-  std::deque<std::shared_ptr<Chunk>> chunks_;
+  std::vector<std::shared_ptr<Chunk>> chunks_;
   size_t first_ = 0;  // In the first chunk.
   size_t size_ = 0;
 };

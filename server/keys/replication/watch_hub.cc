@@ -1,6 +1,7 @@
 #include "server/keys/replication/watch_hub.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <utility>
 
@@ -283,9 +284,10 @@ class WatchHub::AcknowledgedSoFar {
 
   // A client has applied no more than this of its organizations' changes; empty = all.
   void Lower(const std::vector<std::string>& organizations, int64_t applied) {
-    if (organizations.empty()) others_ = std::min(others_, applied);
+    if (organizations.empty()) LowerAll(applied);
     for (const std::string& organization : organizations) Lower(organization, applied);
   }
+  void LowerAll(int64_t applied) { others_ = std::min(others_, applied); }
   void Lower(const std::string& organization, int64_t applied) {
     const auto [place, is_new] = behind_.try_emplace(organization, applied);
     if (!is_new) place->second = std::min(place->second, applied);
@@ -308,6 +310,8 @@ class WatchHub::AcknowledgedSoFar {
 storage::Acknowledgements WatchHub::AcknowledgedBy(int64_t applied, base::BootTime now) {
   const std::lock_guard lock(mutex_);
   AcknowledgedSoFar so_far(applied);
+  constexpr int64_t kNothingOwed = std::numeric_limits<int64_t>::max();
+  int64_t first_owed = kNothingOwed;  // Of all streams that want every organization.
   std::erase_if(departed_, [now](const Departed& client) { return now >= client.until; });
   for (const Departed& client : departed_) so_far.Lower(client.organizations, client.acknowledged);
   for (const Subscriber& subscriber : subscribers_) {
@@ -315,11 +319,23 @@ storage::Acknowledgements WatchHub::AcknowledgedBy(int64_t applied, base::BootTi
     const std::lock_guard stream_lock(stream.mutex_);
     if (!stream.applied_.has_value() && stream.owed_.empty()) continue;
     // What is owed to a stream of a few organizations is taken as owed to each of them.
-    if (stream.applied_.has_value() || !stream.organizations_.empty() || stream.owed_.size() > kMaxOwedByName) {
+    if (stream.applied_.has_value() || !stream.organizations_.empty()) {
       so_far.Lower(stream.organizations_, stream.AppliedLocked(applied));
-      continue;
+    } else {
+      first_owed = std::min(first_owed, stream.owed_.front()->revision.revision);
     }
-    for (const Stream::Row& row : stream.owed_) so_far.Lower(row->organization, row->revision.revision - 1);
+  }
+  if (first_owed == kNothingOwed) return so_far.Result();
+  // One that wants all is owed every row from its first on, so the rows from the first of all of them are looked at
+  // once, however many streams there are.
+  const size_t count = history_.CountAfter(first_owed - 1);
+  if (count > kMaxOwedByName || history_.empty() || history_.oldest()->revision.revision > first_owed) {
+    so_far.LowerAll(first_owed - 1);
+    return so_far.Result();
+  }
+  for (size_t i = history_.size() - count; i < history_.size(); ++i) {
+    const Invalidation& row = *history_.at(i);
+    if (!row.organization.empty()) so_far.Lower(row.organization, row.revision.revision - 1);
   }
   return so_far.Result();
 }

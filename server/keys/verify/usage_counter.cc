@@ -65,8 +65,13 @@ struct WaitingReport {
 // What one transaction writes.
 struct Batch {
   std::vector<storage::Use> uses;
-  std::vector<WaitingReport> reports;
+  std::vector<storage::UseReport> reports;
+  std::vector<std::function<void(absl::Status)>> done;  // Who waits for them, one each.
   size_t rows = 0;
+
+  void Tell(const absl::Status& status) const {
+    for (const auto& one : done) one(status);
+  }
 };
 
 template <typename T>
@@ -193,7 +198,9 @@ std::vector<Batch> UsageCounter::State::TakeAll() {
     return batches.back();
   };
   for (WaitingReport& waiting : taken) {
-    batch_for(std::max<size_t>(1, waiting.report.uses.size())).reports.push_back(std::move(waiting));
+    Batch& batch = batch_for(std::max<size_t>(1, waiting.report.uses.size()));
+    batch.reports.push_back(std::move(waiting.report));
+    batch.done.push_back(std::move(waiting.done));
   }
   for (storage::Use& use : uses) batch_for(1).uses.push_back(std::move(use));
   return batches;
@@ -210,14 +217,11 @@ void UsageCounter::State::PutBack(const std::vector<storage::Use>& uses) {
 // Writes `batch` and tells those who wait for it. Where something in it can't be written, the two halves are tried, and
 // so on, so that it takes nothing else along: `tries` times more at most, because an error may be about everything.
 absl::Status UsageCounter::State::Write(Batch batch, int& tries) {
-  std::vector<storage::UseReport> to_write;
-  to_write.reserve(batch.reports.size());
-  for (const WaitingReport& waiting : batch.reports) to_write.push_back(waiting.report);
-  absl::Status written = store.AddUses(batch.uses, std::move(to_write));
+  const absl::Status written = store.AddUses(batch.uses, batch.reports);
   const size_t parts = batch.uses.size() + batch.reports.size();
   if (written.ok() || !absl::IsInternal(written) || (parts > 1 && tries < 2)) {
     if (!written.ok()) PutBack(batch.uses);
-    for (const WaitingReport& waiting : batch.reports) waiting.done(written);
+    batch.Tell(written);
     return written;
   }
   if (parts > 1) {
@@ -228,6 +232,7 @@ absl::Status UsageCounter::State::Write(Batch batch, int& tries) {
       second.uses = std::exchange(batch.uses, {});
     } else if (batch.uses.empty()) {
       second.reports = TakeSecondHalf(batch.reports);
+      second.done = TakeSecondHalf(batch.done);
     } else {
       second.uses = TakeSecondHalf(batch.uses);
     }
@@ -240,27 +245,28 @@ absl::Status UsageCounter::State::Write(Batch batch, int& tries) {
                {{"key_id", use.kid}, {"count", use.count}, {"error", std::string(written.message())}});
     dropped.fetch_add(use.count, std::memory_order_relaxed);
   }
-  for (const WaitingReport& waiting : batch.reports) {
+  for (const storage::UseReport& report : batch.reports) {
     log::Error("a report of uses can't be written",
-               {{"reporter", waiting.report.reporter}, {"error", std::string(written.message())}});
-    waiting.done(written);
+               {{"reporter", report.reporter}, {"error", std::string(written.message())}});
   }
+  batch.Tell(written);
   return written;
 }
 
 absl::Status UsageCounter::Flush() {
   const std::lock_guard<std::mutex> lock(state_->flushing);
   absl::Status first_failure;
+  absl::Status away;
   int tries = kTriesInHalves;
   for (Batch& batch : state_->TakeAll()) {
     // While the database is away each further batch would only wait for the same error.
-    if (absl::IsUnavailable(first_failure)) {
+    if (!away.ok()) {
       state_->PutBack(batch.uses);
-      for (const WaitingReport& waiting : batch.reports) waiting.done(first_failure);
+      batch.Tell(away);
       continue;
     }
     const absl::Status written = state_->Write(std::move(batch), tries);
-    if (absl::IsUnavailable(written)) first_failure = written;
+    if (absl::IsUnavailable(written)) away = written;
     first_failure.Update(written);
   }
   return first_failure;

@@ -78,6 +78,7 @@ class WatchStreams::Stream final : public AuthenticatedStream {
     const std::lock_guard lock(mutex());
     const absl::Status taken = session_->subscribed() ? TakePingLocked(known.ok()) : SubscribeLocked();
     if (!taken.ok()) EndLocked(taken, /*drop=*/true);
+    just_judged_ = true;
     LeaveLocked(/*took=*/true);
   }
 
@@ -105,12 +106,13 @@ class WatchStreams::Stream final : public AuthenticatedStream {
   }
 
   void PumpLocked() override {
+    const bool just_judged = std::exchange(just_judged_, false);
     if (ended() || writing()) return;
-    if (session_->subscribed()) EndIfCallerIsRefusedLocked();
-    if (ended()) return;
     const std::optional<keys::WatchSession::Message> next = session_->Next();
     if (!session_->ended().ok()) EndLocked(session_->ended(), /*drop=*/true);
     if (!next.has_value()) return;
+    if (!just_judged) EndIfCallerIsRefusedLocked();
+    if (ended()) return;
     ToProto(*next, &response_);
     read_after_write_ = response_.has_hello() || response_.has_pong();
     WriteLocked(response_.SerializeAsString());
@@ -149,6 +151,7 @@ class WatchStreams::Stream final : public AuthenticatedStream {
   v1::WatchResponse response_;
   std::optional<keys::WatchSession> session_;  // Until the stream is over.
   bool read_after_write_ = false;
+  bool just_judged_ = false;  // The caller, by the message that is answered now.
 };
 
 WatchStreams::WatchStreams(const Dependencies& dependencies, size_t limit)

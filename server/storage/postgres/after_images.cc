@@ -112,7 +112,6 @@ void WriteAfterImages(Connection& connection, const LockPlan& plan, const Locked
   // First, so that of two requests with one id the later waits here and then looks again.
   if (!plan.request_id.empty()) {
     connection.Run("insert_request_id", Text(plan.request_scope), Text(plan.request_id), Text(mutation.request_name));
-    connection.Run("forget_request_ids", Text(plan.request_scope));
   }
   std::set<std::string> known_keys;
   for (const auto& [kid, key] : state.keys) known_keys.insert(kid);

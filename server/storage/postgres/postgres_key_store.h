@@ -47,7 +47,7 @@ class PostgresKeyStore final : public KeyStore {
   absl::StatusOr<std::vector<Replica>> ReadReplicas() override;
   absl::StatusOr<keys::Settings> ReadSettings() override;
   absl::Status PutProofs(std::vector<keys::KeyProof> proofs) override;
-  absl::Status AddUses(std::vector<Use> uses, std::vector<UseReport> reports) override;
+  absl::Status AddUses(const std::vector<Use>& uses, const std::vector<UseReport>& reports) override;
   absl::StatusOr<std::optional<keys::KeyRecord>> ReadKey(const std::string& organization,
                                                          const std::string& kid) override;
   absl::StatusOr<std::optional<keys::OrganizationRecord>> ReadOrganization(const std::string& id) override;

@@ -127,15 +127,15 @@ const std::vector<Statement>& Statements() {
       {"put_settings",
        "UPDATE settings SET bound_us = $1, previous_bound_us = $2, changed_at = $3, level = $4 "
        "WHERE bound_us <= $2 AND level <= $4"},
-      {"insert_request_id", "INSERT INTO request_ids (scope, request_id, name) VALUES ($1, $2, $3)"},
-      // Those of one caller beyond its newest ten thousand, and those of a day ago; two of each, so that a row more
-      // makes
-      // it a row less. Nobody waits for the other who is at the same ones.
-      {"forget_request_ids",
+      // And forgets those of its caller beyond the newest ten thousand, and those of a day ago: two of each, so that a
+      // row
+      // more makes it a row less. Nobody waits for another who is at the same ones.
+      {"insert_request_id",
        "WITH own AS MATERIALIZED (SELECT ctid FROM request_ids WHERE scope = $1 ORDER BY created_at DESC "
        "OFFSET 10000 LIMIT 2 FOR UPDATE SKIP LOCKED), old AS MATERIALIZED (SELECT ctid FROM request_ids "
-       "WHERE created_at < clock_timestamp() - interval '1 day' ORDER BY created_at LIMIT 2 FOR UPDATE SKIP LOCKED) "
-       "DELETE FROM request_ids WHERE ctid = ANY(ARRAY(SELECT ctid FROM own UNION ALL SELECT ctid FROM old))"},
+       "WHERE created_at < clock_timestamp() - interval '1 day' ORDER BY created_at LIMIT 2 FOR UPDATE SKIP LOCKED), "
+       "gone AS (DELETE FROM request_ids WHERE ctid = ANY(ARRAY(SELECT ctid FROM own UNION ALL SELECT ctid FROM old))) "
+       "INSERT INTO request_ids (scope, request_id, name) VALUES ($1, $2, $3)"},
       {"first_system_owner", "INSERT INTO milestones (name) VALUES ('system_owner')"},
 
       // --- The end of a transaction.

@@ -86,7 +86,7 @@ absl::Status PostgresKeyStore::PutProofs(std::vector<keys::KeyProof> proofs) {
   });
 }
 
-absl::Status PostgresKeyStore::AddUses(std::vector<Use> uses, std::vector<UseReport> reports) {
+absl::Status PostgresKeyStore::AddUses(const std::vector<Use>& uses, const std::vector<UseReport>& reports) {
   if (uses.empty() && reports.empty()) return absl::OkStatus();
   std::vector<std::string> reporters, ids;
   for (const UseReport& report : reports) {

@@ -377,6 +377,24 @@ TEST(CachingVerifier, RevokedCallerIsUndecidedAndObserved) {
   EXPECT_TRUE(Eventually([&] { return verifier->Verify(key).allowed(); }));
 }
 
+// Its lease would last as good as for ever, and grace beyond it.
+TEST(CachingVerifier, CallerThatIsRefusedBelievesNothingMore) {
+  TestServer server({.max_staleness = absl::Minutes(1)});
+  const std::string key = server.AddKey();
+  VerifierOptions options = Patient(server);
+  options.on_unavailable = VerifierOptions::OnUnavailable::kGrace;
+  options.grace = absl::Minutes(10);
+  const auto verifier = ConnectWatching(options);
+  ASSERT_TRUE(Eventually([&] {
+    const int64_t hits = verifier->Stats().hits;
+    return verifier->Verify(key).allowed() && verifier->Stats().hits > hits;
+  }));
+  server.AcceptCaller(false);
+  EXPECT_TRUE(Eventually([&] { return absl::IsUnauthenticated(verifier->Verify(key).error()); }));
+  server.AcceptCaller(true);
+  EXPECT_TRUE(Eventually([&] { return verifier->Verify(key).allowed(); }));
+}
+
 TEST(CachingVerifier, UsesAnsweredFromMemoryAreReported) {
   TestServer server;
   const std::string key = server.AddKey({.role = "viewer"});

@@ -35,10 +35,10 @@ class UseStore final : public testing::ForwardingStore {
   };
   UseStore() : ForwardingStore(memory_) {}
 
-  absl::Status AddUses(std::vector<storage::Use> uses, std::vector<storage::UseReport> reports) override {
+  absl::Status AddUses(const std::vector<storage::Use>& uses, const std::vector<storage::UseReport>& reports) override {
     ++asked;
     if (const absl::Status refused = refuse(uses); !refused.ok()) return refused;
-    calls.push_back({std::move(uses), std::move(reports)});
+    calls.push_back({uses, reports});
     return absl::OkStatus();
   }
   // All counts of all calls, added up: (kid, decision) → count.

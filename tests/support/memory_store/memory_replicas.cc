@@ -131,7 +131,7 @@ void MemoryKeyStore::Add(const std::vector<Use>& uses) {
   }
 }
 
-absl::Status MemoryKeyStore::AddUses(std::vector<Use> uses, std::vector<UseReport> reports) {
+absl::Status MemoryKeyStore::AddUses(const std::vector<Use>& uses, const std::vector<UseReport>& reports) {
   const std::lock_guard lock(mutex_);
   if (unavailable_) return errors::DatabaseUnavailable();
   const absl::Time now = Now();

@@ -262,6 +262,24 @@ TEST_F(LeaseCacheTest, LeaseOfAHelloThatToldNoBoundOrTooLongAOneIsCutAtTheLonges
   }
 }
 
+TEST_F(LeaseCacheTest, LeaseEndsWhenTheCallerIsRefusedAndWhatIsRememberedWaitsForAResume) {
+  OpenSettledStream();
+  Pong();
+  Insert("a", Allowed("a"));
+  const uint64_t old = stream;
+  stream = cache.BeginStream();
+  cache.RefuseCaller(old);
+  EXPECT_EQ(Find("a"), Decision::kAllowed) << "an older stream's end";
+  cache.RefuseCaller(stream);
+  EXPECT_EQ(Find("a"), Decision::kUnspecified);
+  EXPECT_EQ(cache.lease_until(), core::BootTime::Never());
+  stream = cache.BeginStream();
+  EXPECT_TRUE(cache.Hello(stream, At(10), true, kL, kHistory));
+  EXPECT_EQ(Find("a"), Decision::kUnspecified) << "not before a Pong";
+  Pong();
+  EXPECT_EQ(Find("a"), Decision::kAllowed);
+}
+
 TEST_F(LeaseCacheTest, LeaseOutlivesItsStreamAndEndsAtAHelloThatDidNotResume) {
   OpenSettledStream();
   Pong();

@@ -25,8 +25,12 @@ struct ServiceOptions {
   int hash_workers = 0;  // 0 = max(1, cores / 2).
   int admin_workers = 8;
   double drain_seconds = 10;
-  std::string proofs = "shared";    // Or "memory".
-  std::string doorbell = "notify";  // Or "peer", "none".
+  int max_connections = 10'000;
+  int max_connections_per_address = 0;  // 0 = half of max_connections.
+  std::string accept = "own";           // Or "library".
+  double watchdog_seconds = 5;          // 0 = none.
+  std::string proofs = "shared";        // Or "memory".
+  std::string doorbell = "notify";      // Or "peer", "none".
   std::string doorbell_listen = "127.0.0.1:0";
   std::string doorbell_advertise;  // "" = what was bound.
   std::string state_dir;           // "" = nothing is remembered (serve); under the data directory (dev).

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <limits>
 #include <thread>
 #include <utility>
@@ -12,7 +13,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/core/secret.h"
+#include "server/app/exit_error.h"
 #include "server/app/key_ring_file.h"
+#include "server/app/signals.h"
 #include "server/base/errors.h"
 #include "server/base/log.h"
 #include "server/storage/postgres/notify_doorbell.h"
@@ -28,6 +31,20 @@ constexpr absl::Duration kLookForReportsEvery = absl::Milliseconds(50);
 constexpr absl::Duration kMaintenanceEvery = absl::Seconds(1);
 
 std::string HostOf(const std::string& listen) { return listen.substr(0, listen.rfind(':')); }
+
+// What the server needs beside connections: the database's, files, epolls, sockets of its threads.
+constexpr size_t kOtherDescriptors = 256;
+
+rpc::Acceptor::Limits AcceptLimits(const ServiceOptions& options, size_t descriptors) {
+  const size_t others = std::min(kOtherDescriptors, descriptors / 2);
+  rpc::Acceptor::Limits limits;
+  limits.connections = std::min<size_t>(static_cast<size_t>(options.max_connections), (descriptors - others) / 2);
+  limits.per_address = options.max_connections_per_address > 0
+                           ? static_cast<size_t>(options.max_connections_per_address)
+                           : std::max<size_t>(1, limits.connections / 2);
+  limits.unproven = std::max<size_t>(1, std::min(limits.unproven, limits.connections / 2));
+  return limits;
+}
 
 std::string RandomReplicaId() { return absl::BytesToHexString(std::string(core::Secret::Random(16).Expose())); }
 
@@ -100,6 +117,8 @@ Server::Server(const ServiceOptions& options, std::unique_ptr<keys::KeyRingHandl
   rpc::RpcServer::Options rpc_options;
   rpc_options.listen = options.listen;
   rpc_options.admin_workers = options.admin_workers;
+  rpc_options.accept = AcceptLimits(options, RaiseDescriptorLimit());
+  rpc_options.library_accept = options.accept == "library";
   rpc_ = std::make_unique<rpc::RpcServer>(rpc::RpcServer::Domain{.keys = keys_,
                                                                  .organizations = organizations_,
                                                                  .roles = roles_,
@@ -161,7 +180,14 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServiceOptions& opti
   if (!port.ok()) return absl::UnavailableError(port.status().message());
   const bool is_socket = options.listen.rfind("unix:", 0) == 0;
   server->address_ = is_socket ? options.listen : absl::StrCat(HostOf(options.listen), ":", *port);
+  server->StartWatchdog(options.watchdog_seconds);
   log::Info("replica", {{"id", server->replica_}});  // As latchkeyd replicas lists it.
+  const size_t descriptors = RaiseDescriptorLimit();
+  const rpc::Acceptor::Limits connections = AcceptLimits(options, descriptors);
+  log::Info("connections", {{"most", connections.connections},
+                            {"per_address", connections.per_address},
+                            {"unauthenticated", connections.unproven},
+                            {"descriptors", descriptors}});
   server->renewals_.Start([server = server.get()] { return server->renewer_.RenewIfDue(); });
   server->catch_ups_.Start([server = server.get()]() -> std::optional<base::BootTime> {
     server->renewer_.CatchUpIfRung();
@@ -170,6 +196,18 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServiceOptions& opti
   server->flusher_.Start(kLookForReportsEvery, [server = server.get()] { server->FlushUses(); });
   server->maintenance_.Start(kMaintenanceEvery, [server = server.get()] { server->RunMaintenance(); });
   return server;
+}
+
+void Server::StartWatchdog(double seconds) {
+  if (seconds <= 0) return;
+  watchdog_ = std::make_unique<ListenerWatchdog>(ListenerWatchdog::Options{
+      .address = address_,
+      .every = std::min(absl::Seconds(seconds), SystemdWatchdogInterval()),
+      .alive = NotifySystemdAlive,
+      .deaf = [] {
+        // Nothing is drained: what would be waited for may be what hangs.
+        std::_Exit(Report({kExitSoftware, "the own listener does not answer; exiting, to be started again"}));
+      }});
 }
 
 Server::~Server() { Drain(absl::ZeroDuration()); }
@@ -255,6 +293,7 @@ absl::Status Server::Deregister() {
 void Server::Drain(absl::Duration grace) {
   if (drained_) return;
   drained_ = true;
+  watchdog_ = nullptr;
   // The lease is kept and reports are written while calls finish: without it they could not be answered.
   rpc_->Drain(grace);
   flusher_.Stop();

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/app/listener_watchdog.h"
 #include "server/app/options.h"
 #include "server/app/state_directory.h"
 #include "server/base/clock.h"
@@ -84,6 +85,7 @@ class Server {
   Server(const ServiceOptions& options, std::unique_ptr<keys::KeyRingHandle> ring, const std::string& connection_string,
          bool migrate, Dependencies parts);
   void StartDoorbell(const ServiceOptions& options, std::unique_ptr<doorbell::PeerDoorbell> peers);
+  void StartWatchdog(double seconds);
   absl::Status Prepare();
   absl::Status ExplainRefusal(const absl::Status& status) const;
   void FlushUses();
@@ -128,6 +130,7 @@ class Server {
   base::BootTime flush_reports_at_;  // Likewise.
   int64_t dropped_uses_ = 0;         // Likewise.
   bool position_complaint_ = false;  // The maintenance's.
+  std::unique_ptr<ListenerWatchdog> watchdog_;
   base::Periodic flusher_;
   base::Periodic maintenance_;
   bool drained_ = false;

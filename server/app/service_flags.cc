@@ -47,6 +47,34 @@ void AddServiceFlags(CLI::App& command, ServiceOptions& options) {
       ->check(CLI::Range(2, 256))
       ->envname("LATCHKEYD_DATABASE_CONNECTIONS")
       ->capture_default_str();
+  command
+      .add_option(
+          "--max-connections", options.max_connections,
+          "connections at a time; lower where the limit of descriptors is lower (two each, and 256 are kept for "
+          "other uses). Those on which nobody has authenticated are 256 at most: one more closes the oldest")
+      ->check(CLI::Range(1, 1'000'000))
+      ->envname("LATCHKEYD_MAX_CONNECTIONS")
+      ->capture_default_str();
+  command
+      .add_option("--max-connections-per-address", options.max_connections_per_address,
+                  "of these, from one IP address, which may be a proxy's; 0 = half")
+      ->check(CLI::Range(0, 1'000'000))
+      ->envname("LATCHKEYD_MAX_CONNECTIONS_PER_ADDRESS")
+      ->capture_default_str();
+  command
+      .add_option("--accept", options.accept,
+                  "who accepts connections: own (bounded as above) or library (gRPC: neither bounded nor shut when one "
+                  "floods; only to rule out that a fault lies there)")
+      ->check(CLI::IsMember({"own", "library"}))
+      ->envname("LATCHKEYD_ACCEPT")
+      ->capture_default_str();
+  command
+      .add_option("--watchdog-seconds", options.watchdog_seconds,
+                  "how often the server dials its own listener; after three dials without an answer it exits with 70. "
+                  "0 = never. systemd's WatchdogSec= is served by the same dials")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->envname("LATCHKEYD_WATCHDOG_SECONDS")
+      ->capture_default_str();
   command.add_option("--drain-seconds", options.drain_seconds, "how long calls in flight may take after TERM")
       ->check(CLI::Range(0.0, 600.0))
       ->envname("LATCHKEYD_DRAIN_SECONDS")

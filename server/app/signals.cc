@@ -5,6 +5,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <utility>
 
 namespace latchkey::app {
 namespace {
@@ -30,6 +31,14 @@ bool WaitForStop(absl::Duration patience) {
   const sigset_t set = StopSignals();
   const timespec wait = absl::ToTimespec(patience);
   return sigtimedwait(&set, nullptr, &wait) > 0;
+}
+
+size_t RaiseDescriptorLimit() {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const rlim_t before = std::exchange(limit.rlim_cur, limit.rlim_max);
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) limit.rlim_cur = before;
+  return limit.rlim_cur;
 }
 
 void HardenProcess() {

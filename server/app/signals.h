@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+
 #include "absl/time/time.h"
 
 namespace latchkey::app {
@@ -13,5 +15,8 @@ bool WaitForStop(absl::Duration patience);
 // What every latchkeyd does first: no core file and no debugger may read the secrets (PR_SET_DUMPABLE 0, RLIMIT_CORE
 // 0), and GRPC_TRACE is unset, as it would print bearer keys.
 void HardenProcess();
+
+// Raises the soft limit of open descriptors to the hard one. Returns what it is now.
+size_t RaiseDescriptorLimit();
 
 }  // namespace latchkey::app

@@ -6,8 +6,10 @@
 #include <string>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
+#include "grpc/health/v1/health.pb.h"
 #include "server/rpc/call/status_conversion.h"
 
 namespace latchkey::rpc {
@@ -28,33 +30,74 @@ HealthCheckResponse::ServingStatus WireStatusOf(ServingState::Status status) {
   return HealthCheckResponse::UNKNOWN;
 }
 
-grpc::Status UnknownService() {
+google::rpc::Status StatusOf(absl::StatusCode code, const char* message) {
+  google::rpc::Status status;
+  status.set_code(static_cast<int>(code));
+  status.set_message(message);
+  return status;
+}
+
+google::rpc::Status UnknownService() {
   google::rpc::ErrorInfo info;
   info.set_reason("SERVICE_UNKNOWN");
   info.set_domain(kErrorDomain);
-  google::rpc::Status status;
-  status.set_code(grpc::StatusCode::NOT_FOUND);
-  status.set_message("unknown service; known are \"\", latchkey.v1.KeyVerify and latchkey.v1.KeyAdmin");
+  google::rpc::Status status = StatusOf(absl::StatusCode::kNotFound,
+                                        "unknown service; known are \"\", latchkey.v1.KeyVerify and "
+                                        "latchkey.v1.KeyAdmin");
   status.add_details()->PackFrom(info);
-  return grpc::Status(grpc::StatusCode::NOT_FOUND, status.message(), status.SerializeAsString());
+  return status;
 }
 
-// One Watch stream. Keeps itself alive until OnDone.
-class HealthWatch final : public grpc::ServerWriteReactor<HealthCheckResponse>, public ServingListener {
- public:
-  static HealthWatch* Start(ServingState& state, std::string service) {
-    auto watch = std::make_shared<HealthWatch>(state, std::move(service));
-    watch->self_ = watch;
-    state.Subscribe(watch);
-    watch->OnServingChange();
-    return watch.get();
+void Check(const ServingState& state, UnaryCall& call, const std::string& message) {
+  HealthCheckRequest request;
+  if (!request.ParseFromString(message)) {
+    call.Finish(StatusOf(absl::StatusCode::kUnimplemented, ""), "");
+    return;
   }
+  const ServingState::Status status = state.StatusOf(request.service());
+  if (status == ServingState::Status::kUnknownService) {
+    call.Finish(UnknownService(), "");
+    return;
+  }
+  HealthCheckResponse response;
+  response.set_status(WireStatusOf(status));
+  call.Finish({}, response.SerializeAsString());
+}
 
-  HealthWatch(ServingState& state, std::string service) : state_(state), service_(std::move(service)) {}
+// One Watch stream.
+class HealthWatch final : public StreamHandler,
+                          public ServingListener,
+                          public std::enable_shared_from_this<HealthWatch> {
+ public:
+  HealthWatch(ServingState& state, StreamCall& call) : state_(state), call_(call) {}
+
+  void OnMessage(std::string message) override {
+    HealthCheckRequest request;
+    if (!request.ParseFromString(message)) {
+      OnHalfClose();
+      return;
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      service_ = request.service();
+    }
+    state_.Subscribe(weak_from_this());
+    OnServingChange();
+  }
+  void OnHalfClose() override { Finish(StatusOf(absl::StatusCode::kUnimplemented, "")); }
+  void OnWritten() override {
+    {
+      const std::lock_guard lock(mutex_);
+      writing_ = false;
+    }
+    OnServingChange();
+  }
+  void OnCancel() override { Finish(StatusOf(absl::StatusCode::kCancelled, "cancelled")); }
+  void OnEnd() override {}
 
   // Writes the newest state if it is not the one written last; states that came and went meanwhile are left out.
   void OnServingChange() override {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::lock_guard lock(mutex_);
     if (finished_ || writing_) return;
     // In this order: what drains is down before it ends.
     const bool draining = state_.draining();
@@ -62,69 +105,45 @@ class HealthWatch final : public grpc::ServerWriteReactor<HealthCheckResponse>, 
     if (status != written_) {
       written_ = status;
       writing_ = true;
-      response_.set_status(status);
-      StartWrite(&response_);
+      HealthCheckResponse response;
+      response.set_status(status);
+      call_.Write(response.SerializeAsString());
     } else if (draining) {
-      FinishLocked(grpc::Status(grpc::StatusCode::UNAVAILABLE, "this server is stopping"));
+      FinishLocked(StatusOf(absl::StatusCode::kUnavailable, "this server is stopping"));
     }
-  }
-
-  void OnWriteDone(bool ok) override {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      writing_ = false;
-      if (!ok) {
-        FinishLocked(grpc::Status::CANCELLED);
-        return;
-      }
-    }
-    OnServingChange();
-  }
-
-  void OnCancel() override {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    FinishLocked(grpc::Status::CANCELLED);
-  }
-
-  void OnDone() override {
-    // ServingState may be telling us something right now; it holds a reference of its own.
-    const std::shared_ptr<HealthWatch> last = std::move(self_);
   }
 
  private:
-  void FinishLocked(const grpc::Status& status) {
-    if (std::exchange(finished_, true)) return;
-    Finish(status);
+  void Finish(const google::rpc::Status& status) {
+    const std::lock_guard lock(mutex_);
+    FinishLocked(status);
+  }
+  void FinishLocked(const google::rpc::Status& status) {
+    if (!std::exchange(finished_, true)) call_.Finish(status);
   }
 
   ServingState& state_;
-  const std::string service_;
-  std::shared_ptr<HealthWatch> self_;
+  StreamCall& call_;  // Not after it is finished.
   std::mutex mutex_;
+  std::string service_;
   std::optional<HealthCheckResponse::ServingStatus> written_;
-  HealthCheckResponse response_;
   bool writing_ = false;
   bool finished_ = false;
 };
 
 }  // namespace
 
-grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* context, const HealthCheckRequest* request,
-                                               HealthCheckResponse* response) {
-  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  const ServingState::Status status = state_.StatusOf(request->service());
-  if (status == ServingState::Status::kUnknownService) {
-    reactor->Finish(UnknownService());
-  } else {
-    response->set_status(WireStatusOf(status));
-    reactor->Finish(grpc::Status::OK);
-  }
-  return reactor;
-}
-
-grpc::ServerWriteReactor<HealthCheckResponse>* HealthService::Watch(grpc::CallbackServerContext* /*context*/,
-                                                                    const HealthCheckRequest* request) {
-  return HealthWatch::Start(state_, request->service());
+HealthService::HealthService(ServingState& state) : methods_("grpc.health.v1.Health") {
+  methods_.AddUnary(
+      "Check", [&state](std::unique_ptr<UnaryCall> call, const std::string& request) { Check(state, *call, request); });
+  methods_.AddStream(
+      "Watch",
+      [&state](StreamCall& call) {
+        auto watch = std::make_shared<HealthWatch>(state, call);
+        call.Read();
+        return watch;
+      },
+      AnonymousClass::kHealth);
 }
 
 }  // namespace latchkey::rpc

@@ -1,26 +1,22 @@
 #pragma once
 
-#include "grpc/health/v1/health.grpc.pb.h"
 #include "server/rpc/serving_state.h"
+#include "server/rpc/transport/method_table.h"
 
 namespace latchkey::rpc {
 
-// grpc.health.v1, open to everybody: the state of "" and of each service. gRPC's own health service can't be found by
-// reflection clients, hence this one. Watch streams end with UNAVAILABLE when the server drains. Thread-safe.
-class HealthService final : public grpc::health::v1::Health::CallbackService {
+// grpc.health.v1, open to everybody: the state of "" and of each service. Check: NOT_FOUND SERVICE_UNKNOWN for a
+// service this server does not have. Watch: tells the newest state, ends with UNAVAILABLE when the server drains; the
+// streams are a class of their own (AnonymousClass::kHealth). Thread-safe.
+class HealthService {
  public:
   // `state` outlives the service.
-  explicit HealthService(ServingState& state) : state_(state) {}
+  explicit HealthService(ServingState& state);
 
-  // NOT_FOUND SERVICE_UNKNOWN for a service this server does not have.
-  grpc::ServerUnaryReactor* Check(grpc::CallbackServerContext* context,
-                                  const grpc::health::v1::HealthCheckRequest* request,
-                                  grpc::health::v1::HealthCheckResponse* response) override;
-  grpc::ServerWriteReactor<grpc::health::v1::HealthCheckResponse>* Watch(
-      grpc::CallbackServerContext* context, const grpc::health::v1::HealthCheckRequest* request) override;
+  const MethodTable& methods() const { return methods_; }
 
  private:
-  ServingState& state_;
+  MethodTable methods_;
 };
 
 }  // namespace latchkey::rpc

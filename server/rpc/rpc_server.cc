@@ -1,28 +1,27 @@
 #include "server/rpc/rpc_server.h"
 
-#include <grpc/support/log.h>
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
+#include <deque>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "latchkey/v1/key_admin.grpc.pb.h"
-#include "latchkey/v1/key_verify.grpc.pb.h"
 #include "server/base/executor.h"
-#include "server/base/log.h"
+#include "server/base/periodic.h"
 #include "server/rpc/admin/key_admin_service.h"
 #include "server/rpc/call/authenticator.h"
 #include "server/rpc/call/security_log.h"
+#include "server/rpc/call/status_conversion.h"
 #include "server/rpc/health_service.h"
+#include "server/rpc/reflection_service.h"
 #include "server/rpc/transport/grpc/grpc_service.h"
+#include "server/rpc/transport/grpc/library_logs.h"
 #include "server/rpc/verify/key_verify_service.h"
 
 namespace latchkey::rpc {
@@ -32,27 +31,23 @@ constexpr int kHandshakeTimeoutMs = 5000;
 // A client that vanished without a word gives its streams back after the sum of both.
 constexpr int kKeepaliveMs = 60'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
+// Streams of one connection at a time, as the peer is told.
+constexpr int kMaxConcurrentStreams = 100;
+// What is parsed before the calls in it are counted.
+constexpr int kMaxReadChunk = 16 * 1024;
+constexpr absl::Duration kSweepEvery = absl::Seconds(1);
 // Deep enough for a burst, shallow enough that a call at its end is answered within the default deadline.
 constexpr size_t kAdminQueuePerWorker = 32;
 // Those that wait share the readings of the log, so that a long queue is a short wait.
 constexpr size_t kWaitingQueue = 1024;
 
-// While a server starts, what goes wrong is told by the status of Start, in one line instead of gRPC's six.
-std::atomic<bool> starting = false;
-
-void LogFromGrpc(gpr_log_func_args* args) {
-  const bool loud = args->severity == GPR_LOG_SEVERITY_ERROR && !starting.load();
-  log::Write(loud ? log::Level::kWarning : log::Level::kDebug, "grpc", {{"text", args->message}});
-}
-
 // What gRPC wants done once in a process, before the first server.
 void PrepareGrpc() {
   static const bool done = [] {
-    gpr_set_log_function(LogFromGrpc);
+    InstallLibraryLogs();
     // Debian's Abseil is built with deadlock detection, which costs every lock of gRPC's a look into a global graph.
     absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
     grpc::EnableDefaultHealthCheckService(false);
-    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     return true;
   }();
   static_cast<void>(done);
@@ -74,11 +69,21 @@ std::vector<base::Executor::WorkClass> WorkClasses(const RpcServer::Options& opt
   return classes;
 }
 
+Admission::Limits LimitsOf(const RpcServer::Options& options) {
+  Admission::Limits limits = options.limits;
+  limits.metadata_bytes = static_cast<size_t>(options.max_metadata_bytes);
+  return limits;
+}
+
 }  // namespace
 
 struct RpcServer::Running {
   Running(const Domain& domain, const Options& options)
-      : executor(WorkClasses(options), std::max(options.admin_workers, options.waiting_workers)),
+      : admission(LimitsOf(options)),
+        transport{.admission = admission,
+                  .wire_status = [](const absl::Status& status) { return RpcStatusOf(status, "none"); }},
+        executor(WorkClasses(options), std::max(options.admin_workers, options.waiting_workers)),
+        security_log(domain.clock),
         authenticator(domain.verifier, security_log),
         calls{.authenticator = authenticator, .observer = domain.observer},
         admin({.calls = calls,
@@ -102,19 +107,45 @@ struct RpcServer::Running {
                 .clock = domain.clock,
                 .waiting = executor.queue(kVerifyWaits),
                 .streams = options.streams}),
-        grpc_admin(*v1::CreateKeyRequest::descriptor()->file()->FindServiceByName("KeyAdmin"), admin.methods()),
-        grpc_verify(*v1::VerifyRequest::descriptor()->file()->FindServiceByName("KeyVerify"), verify.methods()),
-        health(domain.serving) {}
+        health(domain.serving),
+        reflection({admin.methods().service(), verify.methods().service(), health.methods().service(),
+                    "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"},
+                   *google::protobuf::DescriptorPool::generated_pool()) {
+    for (const MethodTable* table :
+         {&admin.methods(), &verify.methods(), &health.methods(), &reflection.v1(), &reflection.v1alpha()}) {
+      services.emplace_back(*table, transport);
+    }
+    sweeper.Start(kSweepEvery, [this] {
+      admission.deadlines().Sweep(std::chrono::steady_clock::now());
+      security_log.Summarize();
+    });
+  }
 
+  // Takes over what gRPC's own accept would do.
+  void AcceptInto(grpc::experimental::ExternalConnectionAcceptor& grpc) {
+    acceptor->Start([&grpc](int listener, int descriptor) {
+      grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
+      parameters.listener_fd = listener;
+      parameters.fd = descriptor;
+      grpc.HandleNewConnection(&parameters);
+    });
+  }
+
+  Admission admission;
+  const GrpcCallDependencies transport;
   SecurityLog security_log;
   base::Executor executor;
   Authenticator authenticator;
   const CallDependencies calls;
   KeyAdminService admin;
   KeyVerifyService verify;
-  GrpcService<v1::KeyAdmin> grpc_admin;
-  GrpcService<v1::KeyVerify> grpc_verify;
   HealthService health;
+  ReflectionService reflection;
+  std::deque<GrpcService> services;
+  UnknownMethods unknown{transport};
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections;
+  std::unique_ptr<Acceptor> acceptor;  // nullptr: gRPC accepts itself.
+  base::Periodic sweeper;
   std::unique_ptr<grpc::Server> server;
 };
 
@@ -127,7 +158,18 @@ absl::StatusOr<int> RpcServer::Start() {
   auto running = std::make_unique<Running>(domain_, options_);
   int port = 0;
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port);
+  if (options_.library_accept) {
+    builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port);
+  } else {
+    absl::StatusOr<std::unique_ptr<Acceptor>> acceptor =
+        Acceptor::Listen(options_.listen, options_.accept, running->admission.connections());
+    if (!acceptor.ok()) return acceptor.status();
+    running->acceptor = *std::move(acceptor);
+    port = running->acceptor->port();
+    using Type = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
+    running->connections =
+        builder.experimental().AddExternalConnectionAcceptor(Type::FROM_FD, grpc::InsecureServerCredentials());
+  }
   builder.SetMaxReceiveMessageSize(options_.max_message_bytes);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, options_.max_metadata_bytes);
   // gRPC inflates a message before it checks its size: 61 KB of gzip would take 60 MiB, without any credentials.
@@ -142,16 +184,19 @@ absl::StatusOr<int> RpcServer::Start() {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // No limit: an idle stream sends none.
-  builder.RegisterService(&running->grpc_admin);
-  builder.RegisterService(&running->grpc_verify);
-  builder.RegisterService(&running->health);
-  starting = true;
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxConcurrentStreams);
+  builder.AddChannelArgument(GRPC_ARG_TCP_MAX_READ_CHUNK_SIZE, kMaxReadChunk);
+  for (GrpcService& service : running->services) builder.RegisterService(&service);
+  builder.RegisterCallbackGenericService(&running->unknown);
+  // What goes wrong now is told by the status, in one line instead of gRPC's six.
+  QuietenLibraryLogs(true);
   running->server = builder.BuildAndStart();
-  starting = false;
-  if (running->server == nullptr || port == 0) {
+  QuietenLibraryLogs(false);
+  if (running->server == nullptr || (port == 0 && running->acceptor == nullptr)) {
     return absl::FailedPreconditionError(absl::StrCat(
         "can't listen on ", options_.listen, ": the port is in use, or the address is not one of this machine"));
   }
+  if (running->acceptor != nullptr) running->AcceptInto(*running->connections);
   running_ = std::move(running);
   return port;
 }
@@ -160,9 +205,11 @@ void RpcServer::Drain(absl::Duration grace) {
   if (running_ == nullptr) return;
   domain_.serving.StartDraining();
   running_->verify.StartDraining();
+  if (running_->acceptor != nullptr) running_->acceptor->Stop();
   running_->server->Shutdown(std::chrono::system_clock::now() +
                              absl::ToChronoMilliseconds(std::max(grace, absl::ZeroDuration())));
   running_->server->Wait();
+  running_->sweeper.Stop();
   // Every call has been answered, so the queues are empty.
   running_->executor.Stop();
   running_ = nullptr;

@@ -20,6 +20,8 @@
 #include "server/keys/verify/usage_counter.h"
 #include "server/rpc/call/caller.h"
 #include "server/rpc/serving_state.h"
+#include "server/rpc/transport/acceptor.h"
+#include "server/rpc/transport/call_charge.h"
 
 namespace latchkey::rpc {
 
@@ -36,8 +38,13 @@ class RpcServer {
     int max_message_bytes = 64 * 1024;       // Of a request.
     int max_metadata_bytes = 8 * 1024;
     int admin_workers = 8;  // CreateKeys at a time, and other calls of KeyAdmin that revoke nothing.
-    // StreamVerify streams at a time, and Watch streams; of each, one key may hold half.
+    // StreamVerify streams of authenticated callers at a time, and Watch streams; of each, one key may hold half.
     size_t streams = 10'000;
+    // What calls may hold; metadata_bytes comes from above.
+    Admission::Limits limits = {};
+    Acceptor::Limits accept = {};
+    // gRPC accepts connections itself: then they are not bounded, and one that floods can't be shut.
+    bool library_accept = false;
     int waiting_workers = 8;  // At least 4. Calls at a time that wait for the log, and DeleteKeys that do.
   };
   // What it serves; all outlive the server.

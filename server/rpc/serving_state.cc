@@ -43,10 +43,10 @@ bool ServingState::draining() const {
 
 void ServingState::Subscribe(std::weak_ptr<ServingListener> listener) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  listeners_.erase(std::remove_if(listeners_.begin(), listeners_.end(),
-                                  [](const std::weak_ptr<ServingListener>& one) { return one.expired(); }),
-                   listeners_.end());
   listeners_.push_back(std::move(listener));
+  if (listeners_.size() < tidy_at_) return;
+  std::erase_if(listeners_, [](const std::weak_ptr<ServingListener>& one) { return one.expired(); });
+  tidy_at_ = std::max<size_t>(64, 2 * listeners_.size());
 }
 
 }  // namespace latchkey::rpc

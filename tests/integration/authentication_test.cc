@@ -1,13 +1,15 @@
 // Who may call, and what one organization sees of another.
 #include <gmock/gmock.h>
-#include <google/protobuf/empty.pb.h>
-#include <google/protobuf/unknown_field_set.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <gtest/gtest.h>
 
 #include <future>
+#include <string>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "client/core/key_format.h"
+#include "grpc/reflection/v1/reflection.pb.h"
 #include "server/keys/crypto/key_ring.h"
 #include "tests/support/server_fixture.h"
 #include "tests/support/status_matchers.h"
@@ -113,38 +115,31 @@ TEST(Health, IsOpenAndKnowsEachService) {
 }
 
 TEST(Reflection, IsOpenAndListsEveryService) {
-  // ServerReflectionRequest{list_services: "*"}; the answer's names are found by their field numbers, because linking a
-  // second copy of the reflection protos beside the library's would end the process.
-  const std::string question = "\x3a\x01*";
-  grpc::Slice slice(question);
+  grpc::reflection::v1::ServerReflectionRequest question;
+  question.set_list_services("*");
+  grpc::Slice slice(question.SerializeAsString());
   const grpc::ByteBuffer request(&slice, 1);
-  grpc::ByteBuffer response;
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
   grpc::GenericStub stub(SharedDevServer().server().channel());
-  std::promise<grpc::Status> done;
-  stub.UnaryCall(&context, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", grpc::StubOptions(),
-                 &request, &response, [&done](const grpc::Status& status) { done.set_value(status); });
-  const grpc::Status status = done.get_future().get();
-  ASSERT_TRUE(status.ok()) << status.error_message();
-  grpc::Slice answer;
-  ASSERT_TRUE(response.DumpToSingleSlice(&answer).ok());
-  google::protobuf::Empty parsed;
-  ASSERT_TRUE(parsed.ParseFromArray(answer.begin(), static_cast<int>(answer.size())));
-  std::vector<std::string> names;
-  const google::protobuf::UnknownFieldSet& fields = parsed.GetReflection()->GetUnknownFields(parsed);
-  for (int i = 0; i < fields.field_count(); ++i) {
-    if (fields.field(i).number() != 6) continue;
-    google::protobuf::UnknownFieldSet services;
-    ASSERT_TRUE(services.ParseFromString(fields.field(i).length_delimited()));
-    for (int j = 0; j < services.field_count(); ++j) {
-      google::protobuf::UnknownFieldSet service;
-      ASSERT_TRUE(service.ParseFromString(services.field(j).length_delimited()));
-      names.push_back(service.field(0).length_delimited());
-    }
+  for (const char* const version : {"v1", "v1alpha"}) {
+    grpc::ByteBuffer response;
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+    std::promise<grpc::Status> done;
+    stub.UnaryCall(&context, absl::StrCat("/grpc.reflection.", version, ".ServerReflection/ServerReflectionInfo"),
+                   grpc::StubOptions(), &request, &response,
+                   [&done](const grpc::Status& status) { done.set_value(status); });
+    const grpc::Status status = done.get_future().get();
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    grpc::Slice bytes;
+    ASSERT_TRUE(response.DumpToSingleSlice(&bytes).ok());
+    grpc::reflection::v1::ServerReflectionResponse answer;
+    ASSERT_TRUE(answer.ParseFromArray(bytes.begin(), static_cast<int>(bytes.size())));
+    std::vector<std::string> names;
+    for (const auto& service : answer.list_services_response().service()) names.push_back(service.name());
+    EXPECT_THAT(
+        names, UnorderedElementsAre("latchkey.v1.KeyAdmin", "latchkey.v1.KeyVerify", "grpc.health.v1.Health",
+                                    "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"));
   }
-  EXPECT_THAT(names, UnorderedElementsAre("latchkey.v1.KeyAdmin", "latchkey.v1.KeyVerify", "grpc.health.v1.Health",
-                                          "grpc.reflection.v1alpha.ServerReflection"));
 }
 
 // Everything about an error but the id of the call.

@@ -23,7 +23,8 @@
 namespace latchkey::rpc {
 
 constexpr auto kPatience = std::chrono::seconds(30);
-constexpr size_t kStreams = 200;  // Of each kind that the server under test takes.
+// Of each kind that the server under test takes. One connection may have 100 at a time.
+constexpr size_t kStreams = 100;
 
 inline std::string ReasonOf(const grpc::Status& status) {
   google::rpc::Status details;

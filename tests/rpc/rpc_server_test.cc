@@ -4,12 +4,16 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <chrono>
+#include <cstdlib>
 #include <memory>
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "tests/rpc/rpc_server_fixture.h"
@@ -245,6 +249,87 @@ TEST_F(RpcServerTest, CompressedRequestIsRefusedBeforeItIsInflated) {
   v1::VerifyResponse verdict;
   // RESOURCE_EXHAUSTED would mean that it was inflated and then found too large.
   EXPECT_EQ(verify_->Verify(context.get(), request, &verdict).error_code(), grpc::StatusCode::UNIMPLEMENTED);
+}
+
+// StreamVerify streams that stay open on a connection of their own.
+class OpenStreams {
+ public:
+  OpenStreams(const std::string& address, std::string key)
+      : key_(std::move(key)), stub_(v1::KeyVerify::NewStub(ChannelOfItsOwn(address))) {}
+  ~OpenStreams() {
+    for (Open& one : open_) one.context->TryCancel();
+    for (Open& one : open_) one.stream->Finish();
+  }
+  // Opens one more and waits for an answer on it; OK, or how it ended.
+  grpc::Status OpenOne() {
+    Open one;
+    one.context = std::make_unique<grpc::ClientContext>();
+    one.context->AddMetadata("authorization", "Bearer " + key_);
+    one.context->set_deadline(std::chrono::system_clock::now() + kPatience);
+    one.stream = stub_->StreamVerify(one.context.get());
+    v1::StreamVerifyRequest request;
+    request.set_batch_id(1);
+    request.add_requests()->set_key("x");
+    v1::StreamVerifyResponse response;
+    if (!one.stream->Write(request) || !one.stream->Read(&response)) return one.stream->Finish();
+    open_.push_back(std::move(one));
+    return grpc::Status::OK;
+  }
+
+ private:
+  struct Open {
+    std::unique_ptr<grpc::ClientContext> context;
+    std::unique_ptr<grpc::ClientReaderWriter<v1::StreamVerifyRequest, v1::StreamVerifyResponse>> stream;
+  };
+  static std::shared_ptr<grpc::Channel> ChannelOfItsOwn(const std::string& address) {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  }
+
+  const std::string key_;
+  const std::unique_ptr<v1::KeyVerify::Stub> stub_;
+  std::vector<Open> open_;
+};
+
+TEST_F(RpcServerTest, ConnectionWithTooManyCallsIsShutAndNoOther) {
+  Admission::Limits limits;
+  limits.connections.calls = 3;
+  RpcServer server(Domain(service_.verifier), {.listen = "127.0.0.1:0", .limits = limits});
+  const absl::StatusOr<int> port = server.Start();
+  ASSERT_TRUE(port.ok()) << port.status();
+  const std::string address = "127.0.0.1:" + std::to_string(*port);
+  OpenStreams one(address, operator_key_);
+  OpenStreams other(address, operator_key_);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_THAT(one.OpenOne(), Succeeds());
+    EXPECT_THAT(other.OpenOne(), Succeeds());
+  }
+  EXPECT_EQ(one.OpenOne().error_code(), grpc::StatusCode::UNAVAILABLE);
+  // As long as it keeps to what it may.
+  OpenStreams third(address, operator_key_);
+  EXPECT_THAT(third.OpenOne(), Succeeds());
+}
+
+TEST_F(RpcServerTest, CallsOfUnixSocketsCountOnTheirOwnConnection) {
+  char directory[] = "/tmp/latchkey-rpc-XXXXXX";
+  ASSERT_NE(mkdtemp(directory), nullptr);
+  const std::string address = std::string("unix:") + directory + "/socket";
+  {
+    Admission::Limits limits;
+    limits.connections.calls = 3;
+    RpcServer server(Domain(service_.verifier), {.listen = address, .limits = limits});
+    const absl::StatusOr<int> port = server.Start();
+    ASSERT_TRUE(port.ok()) << port.status();
+    OpenStreams one(address, operator_key_);
+    OpenStreams other(address, operator_key_);
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_THAT(one.OpenOne(), Succeeds());
+      EXPECT_THAT(other.OpenOne(), Succeeds());
+    }
+    EXPECT_THAT(one.OpenOne(), Fails(grpc::StatusCode::RESOURCE_EXHAUSTED, "WORKERS_BUSY"));
+  }
+  EXPECT_EQ(rmdir(directory), 0) << "the socket is removed with its server";
 }
 
 TEST_F(RpcServerTest, SecondServerOnThePortIsRefusedWithOneLine) {

@@ -59,8 +59,8 @@ ONLY_IN = {
         r'#include [<"](libpq|postgresql)', ["server/storage/postgres/", "server/app/", TESTS]),
     "only the transport, the server around it and the client name gRPC": (
         r'#include [<"](grpc|grpcpp)/|#include [<"][\w/]+\.grpc\.pb\.h|\bgrpc::',
-        ["server/rpc/transport/grpc/", "server/rpc/rpc_server.", "server/rpc/health_service.", "client/src/",
-         "client/cli/", TESTS]),
+        ["server/rpc/transport/grpc/", "server/rpc/rpc_server.", "server/rpc/health_service.",
+         "server/rpc/reflection_service.", "client/src/", "client/cli/", TESTS]),
     "protobuf stays out of the domain and the public header": (
         r'#include [<"](google/protobuf|[\w/]+\.pb\.h)',
         ["server/rpc/", "server/app/", "client/src/", "client/cli/", "server/base/log", TESTS]),
@@ -83,8 +83,8 @@ ONLY_IN = {
     # Those with a real database may poll for a state that it reaches by itself.
     "unit tests do not sleep": (
         r"sleep_for|sleep_until|SleepFor|\busleep\s*\(|(?<![\w.])sleep\s*\(\s*\d",
-        ["client/", "server/", "tests/support/", "tests/storage/", "tests/integration/", "tests/faults/", "tests/bench/",
-         "tests/release_0/"]),
+        ["client/", "server/", "tests/support/", "tests/storage/", "tests/integration/", "tests/faults/",
+         "tests/hostile/", "tests/bench/", "tests/release_0/"]),
 }
 
 # In every text file of ours: names of hosts that would tie a build to one mirror, and conflict marks.

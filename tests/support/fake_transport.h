@@ -37,6 +37,7 @@ class FakeContext : public Call {
   const rpc::Peer& peer() const override { return peer_; }
   std::vector<std::string> CertificateNames() const override { return {}; }
   uint64_t connection_serial() const override { return 1; }
+  void SetCaller(const std::string& /*organization*/, const std::string& /*kid*/) override {}
 
  protected:
   std::atomic<bool> cancelled_ = false;
@@ -146,6 +147,16 @@ class FakeStream final : public FakeContext<rpc::StreamCall> {
     });
     return unsent;
   }
+  bool Reserve(size_t bytes) override {
+    With([&] { reserved_ += bytes; });
+    return true;
+  }
+  void Unreserve(size_t bytes) override {
+    With([&] {
+      EXPECT_LE(bytes, reserved_);
+      reserved_ -= bytes;
+    });
+  }
   void Finish(const google::rpc::Status& status) override {
     With([&] {
       EXPECT_FALSE(finish_.has_value()) << "Finish twice";
@@ -235,7 +246,10 @@ class FakeStream final : public FakeContext<rpc::StreamCall> {
     lock.unlock();
     handler_->OnEnd();
     handler_.reset();
-    With([&] { over_ = true; });
+    With([&] {
+      EXPECT_EQ(reserved_, 0u);
+      over_ = true;
+    });
   }
 
   std::mutex mutex_;
@@ -246,6 +260,7 @@ class FakeStream final : public FakeContext<rpc::StreamCall> {
   std::deque<std::string> unsent_;
   std::vector<std::string> arrived_;
   size_t taken_ = 0;
+  size_t reserved_ = 0;
   std::optional<google::rpc::Status> finish_;
   bool read_asked_ = false;
   bool half_closed_ = false;

@@ -41,9 +41,10 @@ void AuthenticatedStream::Begin(const absl::Status& refused) {
 }
 
 absl::Status AuthenticatedStream::AcquirePlace() {
-  const std::string& kid = caller_.principal().kid;
-  if (absl::Status refused = registry_.AcquirePlace(kid); !refused.ok()) return refused;
-  place_of_ = kid;
+  absl::StatusOr<Charge> place = registry_.AcquirePlace(caller_.principal().kid);
+  if (!place.ok()) return place.status();
+  const std::lock_guard lock(mutex_);
+  place_ = *std::move(place);
   return absl::OkStatus();
 }
 
@@ -100,7 +101,7 @@ void AuthenticatedStream::OnEnd() {
     const std::lock_guard lock(mutex_);
     ReleaseLocked();
   }
-  registry_.Close(self, place_of_);
+  registry_.Close(self);
 }
 
 void AuthenticatedStream::Drain() {
@@ -164,6 +165,7 @@ void AuthenticatedStream::EndLocked(const absl::Status& status, bool drop) {
 void AuthenticatedStream::MaybeFinishLocked() {
   if (finished_ || !end_.has_value() || under_way_ > 0 || writing_ || (!drop_ && HasUnsentLocked())) return;
   finished_ = true;
+  place_.Release();
   caller_.Log(*end_);
   if (calls_.observer) calls_.observer(caller_.method(), *end_, caller_.Elapsed());
   call_.Finish(RpcStatusOf(*end_, caller_.id()));

@@ -71,6 +71,9 @@ class AuthenticatedStream : public RegisteredStream, public std::enable_shared_f
   // One message at a time: not while writing().
   void WriteLocked(std::string message);
   bool writing() const { return writing_; }
+  // StreamCall::Reserve and Unreserve, until the stream is over.
+  bool ReserveLocked(size_t bytes) { return call_.Reserve(bytes); }
+  void UnreserveLocked(size_t bytes) { call_.Unreserve(bytes); }
   // Nothing more is read, and once `drop` nothing more is written; otherwise what was read is answered first. The first
   // status stays, unless a later one drops what the first would have written.
   void EndLocked(const absl::Status& status, bool drop);
@@ -89,6 +92,7 @@ class AuthenticatedStream : public RegisteredStream, public std::enable_shared_f
   void MaybeFinishLocked();
 
  private:
+  // The caller is known: a place among its key's streams.
   absl::Status AcquirePlace();
   void End(const absl::Status& status, bool drop);
 
@@ -98,9 +102,9 @@ class AuthenticatedStream : public RegisteredStream, public std::enable_shared_f
   const base::Clock& clock_;
   const Options options_;
   Caller caller_;
-  std::string place_of_;  // The key whose place it has; "" = it has none. Set at the beginning.
 
   std::mutex mutex_;
+  Charge place_;
   size_t under_way_ = 0;
   bool taking_ = true;
   bool read_due_ = false;

@@ -15,6 +15,8 @@
 namespace latchkey::rpc {
 namespace {
 
+constexpr char kMalformed[] = "malformed";
+
 std::string NewCallId() {
   thread_local std::mt19937_64 random{(static_cast<uint64_t>(std::random_device{}()) << 32) ^ std::random_device{}()};
   return core::Base62(random(), 11);
@@ -22,12 +24,12 @@ std::string NewCallId() {
 
 std::string HintOf(std::string_view key_string) {
   const std::optional<core::KeyParts> parts = core::ParseKeyString(key_string);
-  return parts.has_value() ? core::KeyHint(*parts) : "malformed";
+  return parts.has_value() ? core::KeyHint(*parts) : kMalformed;
 }
 
 }  // namespace
 
-Caller::Caller(const CallContext& call, const Method& method, const Authenticator& authenticator)
+Caller::Caller(CallContext& call, const Method& method, const Authenticator& authenticator)
     : call_(call),
       method_(method),
       authenticator_(authenticator),
@@ -58,6 +60,7 @@ absl::Status Caller::AdmitIfAllowed(const absl::StatusOr<keys::Verdict>& verdict
     return principal.status();
   }
   principal_ = *std::move(principal);
+  call_.SetCaller(principal_.organization, principal_.kid);
   if (!core::Covers(principal_.permissions, method_.permission)) return errors::PermissionMissing(method_.permission);
   return absl::OkStatus();
 }
@@ -80,8 +83,11 @@ void Caller::Log(const absl::Status& status) const {
   if (denied) {
     if (!denied_because_.empty()) fields.emplace_back("because", denied_because_);
     const absl::StatusOr<std::string_view> bearer = BearerOf(call_.Metadata("authorization"));
-    if (bearer.ok()) fields.emplace_back("key_hint", HintOf(*bearer));
-    authenticator_.security_log().Denied(std::move(fields));
+    std::string hint = bearer.ok() ? HintOf(*bearer) : "";
+    if (!hint.empty()) fields.emplace_back("key_hint", hint);
+    // What is malformed is nobody's key.
+    if (hint == kMalformed) hint.clear();
+    authenticator_.security_log().Denied(std::move(fields), address(), hint);
     return;
   }
   log::Write(level, "call", fields);

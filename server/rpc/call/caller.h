@@ -26,7 +26,7 @@ struct Method {
 // the logs. Not thread-safe: one thread at a time. Must not outlive the call.
 class Caller {
  public:
-  Caller(const CallContext& call, const Method& method, const Authenticator& authenticator);
+  Caller(CallContext& call, const Method& method, const Authenticator& authenticator);
   Caller(const Caller&) = delete;
   Caller& operator=(const Caller&) = delete;
 
@@ -69,7 +69,7 @@ class Caller {
  private:
   absl::Status AdmitIfAllowed(const absl::StatusOr<keys::Verdict>& verdict);
 
-  const CallContext& call_;
+  CallContext& call_;
   const Method& method_;
   const Authenticator& authenticator_;
   const std::string id_;

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/rpc/transport/connections.h"
 #include "server/rpc/transport/transport.h"
 
 namespace latchkey::rpc {
@@ -22,14 +23,15 @@ class MethodTable {
     std::string method;  // "CreateKey".
     StartUnary unary;    // One of the two.
     StartStream stream;
+    AnonymousClass before_caller = AnonymousClass::kUnproven;  // What it counts as until its caller is known.
   };
 
   // `service`: "latchkey.v1.KeyAdmin".
   explicit MethodTable(std::string service) : service_(std::move(service)) {}
 
   void AddUnary(std::string method, StartUnary start) { entries_.push_back({std::move(method), std::move(start), {}}); }
-  void AddStream(std::string method, StartStream start) {
-    entries_.push_back({std::move(method), {}, std::move(start)});
+  void AddStream(std::string method, StartStream start, AnonymousClass before_caller = AnonymousClass::kUnproven) {
+    entries_.push_back({std::move(method), {}, std::move(start), before_caller});
   }
 
   const std::string& service() const { return service_; }

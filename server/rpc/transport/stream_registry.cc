@@ -2,38 +2,28 @@
 
 #include <algorithm>
 
-#include "absl/time/time.h"
 #include "server/base/errors.h"
 
 namespace latchkey::rpc {
-namespace {
 
-constexpr absl::Duration kRetryAfter = absl::Seconds(1);
-
-}  // namespace
-
-StreamRegistry::StreamRegistry(size_t limit) : limit_(limit), places_(std::max<size_t>(1, limit / 2)) {}
+StreamRegistry::StreamRegistry(size_t limit)
+    : places_({std::max<size_t>(1, limit / 2), 0}, std::make_shared<Account>(Amount{limit, 0})) {}
 
 void StreamRegistry::Open(const std::shared_ptr<RegisteredStream>& stream) {
   absl::Status refused;
   {
     const std::lock_guard lock(mutex_);
-    if (draining_) {
-      refused = errors::ShuttingDown();
-    } else if (open_.size() >= limit_) {
-      refused = errors::WorkersBusy(kRetryAfter);
-    }
+    if (draining_) refused = errors::ShuttingDown();
     open_.insert(stream);
   }
   stream->Begin(refused);
 }
 
-absl::Status StreamRegistry::AcquirePlace(const std::string& kid) {
-  return places_.Acquire(kid) ? absl::OkStatus() : errors::WorkersBusy(kRetryAfter);
+absl::StatusOr<Charge> StreamRegistry::AcquirePlace(const std::string& kid) {
+  return Charge::Take(places_.Of(kid), {1, 0});
 }
 
-void StreamRegistry::Close(const std::shared_ptr<RegisteredStream>& stream, const std::string& kid) {
-  if (!kid.empty()) places_.Release(kid);
+void StreamRegistry::Close(const std::shared_ptr<RegisteredStream>& stream) {
   const std::lock_guard lock(mutex_);
   open_.erase(stream);
 }

@@ -8,8 +8,9 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "server/base/clock.h"
-#include "server/rpc/transport/per_caller_limit.h"
+#include "server/rpc/transport/charge.h"
 #include "server/rpc/transport/transport.h"
 
 namespace latchkey::rpc {
@@ -28,17 +29,17 @@ class RegisteredStream : public StreamHandler {
 // The open streams of one method, and their limits. Thread-safe.
 class StreamRegistry {
  public:
-  // `limit`: streams at a time, half of them by one key; beyond it WORKERS_BUSY.
+  // `limit`: streams of authenticated callers at a time, half of them by one key; beyond it WORKERS_BUSY.
   explicit StreamRegistry(size_t limit);
   StreamRegistry(const StreamRegistry&) = delete;
   StreamRegistry& operator=(const StreamRegistry&) = delete;
 
   // Holds `stream` until Close, and begins it.
   void Open(const std::shared_ptr<RegisteredStream>& stream);
-  // A place among the streams of the key `kid`. WORKERS_BUSY if it holds as many as it may.
-  absl::Status AcquirePlace(const std::string& kid);
-  // The end of `stream`, and of its place; `kid` "" = it has none.
-  void Close(const std::shared_ptr<RegisteredStream>& stream, const std::string& kid);
+  // A place among the streams of the key `kid`. WORKERS_BUSY if it holds as many as it may, or all are taken.
+  absl::StatusOr<Charge> AcquirePlace(const std::string& kid);
+  // The end of `stream`.
+  void Close(const std::shared_ptr<RegisteredStream>& stream);
 
   // Refuses those that come from now on (SHUTTING_DOWN), and drains the open ones. Doesn't wait.
   void StartDraining();
@@ -47,8 +48,7 @@ class StreamRegistry {
  private:
   std::vector<std::shared_ptr<RegisteredStream>> All();
 
-  const size_t limit_;
-  PerCallerLimit places_;
+  AccountsByName places_;  // By kid.
   std::mutex mutex_;
   bool draining_ = false;
   absl::flat_hash_set<std::shared_ptr<RegisteredStream>> open_;

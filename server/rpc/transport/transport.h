@@ -24,6 +24,8 @@
 //   side.
 // - A message is owned by whoever got it: it is passed by value, in both directions.
 // - Write says how many bytes are unsent; OnWritten comes when they are gone.
+// - What calls hold is bounded (call_charge.h): a call that is above its limits is refused before the door hears of it,
+//   an answer that is too much is replaced by WORKERS_BUSY (unary) or the call is cancelled (stream).
 namespace latchkey::rpc {
 
 // Where a call comes from.
@@ -47,8 +49,10 @@ class CallContext {
   virtual const Peer& peer() const = 0;
   // The names that the peer's certificate proves (subject alternative names); empty without a certificate.
   virtual std::vector<std::string> CertificateNames() const = 0;
-  // A number that two connections which are open at the same time do not share; 0 = not known.
+  // A number of its connection that no other connection of this process has.
   virtual uint64_t connection_serial() const = 0;
+  // Who makes the call, once that is known: what the peer has not taken counts as that key's. The first time counts.
+  virtual void SetCaller(const std::string& organization, const std::string& kid) = 0;
 };
 
 // A call of one message each way. It has no hooks: it begins with its request (MethodTable) and is over with Finish.
@@ -67,6 +71,9 @@ class StreamCall : public CallContext {
   // Sends `message` after those before it. Returns the bytes that are unsent with it. Dropped once the call is
   // cancelled.
   virtual size_t Write(std::string message) = 0;
+  // Bytes that the door itself keeps for the client, counted as unsent ones until Unreserve. False: it holds too many.
+  virtual bool Reserve(size_t bytes) = 0;
+  virtual void Unreserve(size_t bytes) = 0;
   // Ends the call when everything that was written is sent.
   virtual void Finish(const google::rpc::Status& status) = 0;
   // Resets the call: what is unsent is dropped. A cancelled call must be finished too. Until OnEnd.

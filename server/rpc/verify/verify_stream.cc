@@ -24,6 +24,7 @@ namespace {
 
 constexpr Method kStreamVerify = {"latchkey.v1.KeyVerify/StreamVerify", keys::kVerify, false};
 constexpr size_t kMaxUnsentAnswers = 64;
+constexpr size_t kMaxUnsentBytes = 256 << 10;
 // Items of one stream that are looked for at a time. Above it they are refused one by one instead of no longer reading:
 // a burst of keys that need an Argon2 must not delay those that need none.
 constexpr size_t kMaxSought = 1024;
@@ -39,6 +40,7 @@ struct Batch;
 struct Outgoing {
   v1::StreamVerifyResponse message;
   int used = 0;                  // Elements that belong to this answer.
+  size_t reserved = 0;           // Bytes, while it waits to be written.
   std::shared_ptr<Batch> batch;  // Whose later items may still join it; nullptr = none.
 
   v1::VerifyResult* Add(uint32_t index) {
@@ -156,7 +158,9 @@ class VerifyStreams::Stream final : public AuthenticatedStream {
     if (--batch->open == 0) batches_.erase(batch->id);
     if (!dropped()) {
       if (batch->unsent != nullptr) {
-        AppendResult(*batch->unsent, index, answer);
+        Outgoing& out = *batch->unsent;
+        AppendResult(out, index, answer);
+        ReserveForLocked(out, out.message.results(out.used - 1).ByteSizeLong());
       } else {
         std::unique_ptr<Outgoing> out = NewAnswerLocked(batch->id);
         AppendResult(*out, index, answer);
@@ -200,6 +204,27 @@ class VerifyStreams::Stream final : public AuthenticatedStream {
   void SendLocked(std::unique_ptr<Outgoing> out) {
     unsent_.push_back(std::move(out));
     PumpLocked();
+    if (unsent_.empty()) return;
+    // It waits for a client that has not taken those before it.
+    Outgoing& last = *unsent_.back();
+    if (last.reserved > 0) return;
+    last.Trim();
+    ReserveForLocked(last, last.message.ByteSizeLong());
+  }
+
+  // `out` is `bytes` larger. A client that leaves too much unread, here and elsewhere, loses the stream.
+  void ReserveForLocked(Outgoing& out, size_t bytes) {
+    if (!ReserveLocked(bytes)) {
+      EndLocked(errors::WorkersBusy(kBusyRetryAfter), /*drop=*/true);
+      return;
+    }
+    out.reserved += bytes;
+    reserved_ += bytes;
+  }
+  void UnreserveForLocked(Outgoing& out) {
+    const size_t bytes = std::exchange(out.reserved, 0);
+    reserved_ -= bytes;
+    if (bytes > 0) UnreserveLocked(bytes);
   }
 
   void PumpLocked() override {
@@ -210,16 +235,18 @@ class VerifyStreams::Stream final : public AuthenticatedStream {
       out->batch->unsent = nullptr;
       out->batch = nullptr;
     }
+    UnreserveForLocked(*out);
     out->Trim();
     WriteLocked(out->message.SerializeAsString());
     if (kept_.size() < kKeptAnswers) kept_.push_back(std::move(out));
   }
 
-  bool MayReadLocked() const override { return unsent_.size() < kMaxUnsentAnswers; }
+  bool MayReadLocked() const override { return unsent_.size() < kMaxUnsentAnswers && reserved_ < kMaxUnsentBytes; }
   bool HasUnsentLocked() const override { return !unsent_.empty(); }
   void DropUnsentLocked() override {
     for (const std::unique_ptr<Outgoing>& out : unsent_) {
       if (out->batch != nullptr) out->batch->unsent = nullptr;
+      UnreserveForLocked(*out);
     }
     unsent_.clear();
   }
@@ -240,6 +267,7 @@ class VerifyStreams::Stream final : public AuthenticatedStream {
   size_t sought_ = 0;  // Items that are looked for.
   absl::flat_hash_map<uint64_t, std::shared_ptr<Batch>> batches_;
   std::deque<std::unique_ptr<Outgoing>> unsent_;
+  size_t reserved_ = 0;  // Bytes of those.
   std::vector<std::unique_ptr<Outgoing>> kept_;
 };
 

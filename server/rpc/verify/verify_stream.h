@@ -13,9 +13,10 @@
 namespace latchkey::rpc {
 
 // The open StreamVerify streams. Each reads a batch at a time, answers what memory decides on the transport's own
-// thread in one message, and the rest in later messages as it is decided. Reading stops while 64 answers wait for a
-// client that does not take them. Each second one thread looks at all streams: one whose caller is no longer good is
-// ended though it says nothing, and one whose client has taken nothing of an answer for 30 s is cancelled. Thread-safe.
+// thread in one message, and the rest in later messages as it is decided. Reading stops while 64 answers, or 256 KiB of
+// them, wait for a client that does not take them. Each second one thread looks at all streams: one whose caller is no
+// longer good is ended though it says nothing, and one whose client has taken nothing of an answer for 30 s is
+// cancelled. Thread-safe.
 class VerifyStreams {
  public:
   // What it works with; all outlive it.

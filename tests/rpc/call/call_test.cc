@@ -76,7 +76,7 @@ class CallTest : public ::testing::Test {
   }
 
   MemoryService service_;
-  SecurityLog security_log_;
+  SecurityLog security_log_{service_.clock};
   const Authenticator authenticator_{service_.verifier, security_log_};
   std::vector<std::pair<std::string, absl::StatusCode>> observed_;
   const CallDependencies dependencies_{

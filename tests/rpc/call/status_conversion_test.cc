@@ -8,6 +8,7 @@
 #include "google/rpc/error_details.pb.h"
 #include "server/base/errors.h"
 #include "server/rpc/call/call.h"
+#include "tests/support/fake_clock.h"
 
 namespace latchkey::rpc {
 namespace {
@@ -112,16 +113,39 @@ TEST(StatusConversion, ValuesThatAMessageMentionsAreThereForPrograms) {
 }
 
 TEST(SecurityLog, FloodOfDenialsIsCutAndTheNextLineTellsHowMany) {
-  SecurityLog security_log(2);
-  testing::internal::CaptureStderr();
+  testing::FakeClock clock;
+  SecurityLog security_log(clock, 2);
+  ::testing::internal::CaptureStderr();
   EXPECT_TRUE(security_log.Denied({{"peer", "a"}}));
   EXPECT_TRUE(security_log.Denied({{"peer", "b"}}));
   int left_out = 0;
-  while (!security_log.Denied({{"peer", "c"}})) ++left_out;
-  const std::string out = testing::internal::GetCapturedStderr();
+  for (; !security_log.Denied({{"peer", "c"}}); ++left_out) clock.Advance(absl::Milliseconds(100));
+  const std::string out = ::testing::internal::GetCapturedStderr();
   EXPECT_GT(left_out, 0);
   EXPECT_EQ(std::count(out.begin(), out.end(), '\n'), 3);
   EXPECT_THAT(out, HasSubstr("\"left_out_before\":" + std::to_string(left_out)));
+}
+
+TEST(SecurityLog, OnePeerOrKeyDoesNotHideTheOthersAndASummaryTellsOfIt) {
+  testing::FakeClock clock;
+  SecurityLog security_log(clock, 100);
+  ::testing::internal::CaptureStderr();
+  int loud = 0;
+  for (int i = 0; i < 40; ++i) loud += security_log.Denied({}, "10.0.0.1", "hint-a") ? 1 : 0;
+  int leaked = 0;
+  for (int i = 0; i < 40; ++i) leaked += security_log.Denied({}, "10.1.0." + std::to_string(i), "hint-b") ? 1 : 0;
+  EXPECT_LT(loud, 10);
+  EXPECT_LT(leaked, 10);
+  EXPECT_TRUE(security_log.Denied({}, "10.0.0.2", "hint-c"));
+  EXPECT_FALSE(security_log.Summarize());
+  clock.Advance(absl::Seconds(61));
+  EXPECT_TRUE(security_log.Summarize());
+  clock.Advance(absl::Seconds(61));
+  EXPECT_FALSE(security_log.Summarize()) << "nothing was left out";
+  const std::string out = ::testing::internal::GetCapturedStderr();
+  EXPECT_THAT(out, HasSubstr("\"left_out\":" + std::to_string(80 - loud - leaked)));
+  EXPECT_THAT(out, HasSubstr("\"most_by_peer\":\"10.0.0.1\",\"of_peer\":" + std::to_string(40 - loud)));
+  EXPECT_THAT(out, HasSubstr("\"most_by_key\":\"hint-"));
 }
 
 }  // namespace

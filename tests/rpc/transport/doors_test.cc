@@ -82,7 +82,7 @@ class DoorsTest : public ::testing::TestWithParam<MemoryService::Proofs> {
   }
 
   MemoryService service_{GetParam()};
-  SecurityLog security_log_;
+  SecurityLog security_log_{service_.clock};
   Authenticator authenticator_{service_.verifier, security_log_};
   std::mutex observed_mutex_;
   std::vector<std::pair<std::string, absl::StatusCode>> observed_;

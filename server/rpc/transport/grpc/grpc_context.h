@@ -5,11 +5,13 @@
 #include <grpcpp/support/status.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "server/rpc/transport/call_charge.h"
 #include "server/rpc/transport/transport.h"
 
 namespace latchkey::rpc {
@@ -25,11 +27,19 @@ std::string TakeBytes(grpc::ByteBuffer& buffer);
 // Takes the bytes over, without a copy.
 grpc::ByteBuffer BufferOf(std::string bytes);
 
-// CallContext of one of gRPC's calls. `Call`: UnaryCall or StreamCall.
+// What the calls of a server share; all outlive them.
+struct GrpcCallDependencies {
+  Admission& admission;
+  // The wire form of an error that the transport itself answers with.
+  std::function<google::rpc::Status(const absl::Status& status)> wire_status;
+};
+
+// CallContext of one of gRPC's calls, and what it is charged for. `Call`: UnaryCall or StreamCall.
 template <typename Call>
-class GrpcContext : public Call {
+class GrpcContext : public Call, private OpenCall {
  public:
-  explicit GrpcContext(grpc::CallbackServerContext& context) : context_(context), peer_(PeerOf(context.peer())) {}
+  GrpcContext(const GrpcCallDependencies& dependencies, grpc::CallbackServerContext& context, AnonymousClass of);
+  ~GrpcContext() override { charge_.connection().RemoveCall(*this); }
 
   CallContext::Values Metadata(std::string_view name) const override {
     CallContext::Values values;
@@ -45,14 +55,22 @@ class GrpcContext : public Call {
   bool IsCancelled() const override { return context_.IsCancelled(); }
   const Peer& peer() const override { return peer_; }
   std::vector<std::string> CertificateNames() const override;
-  uint64_t connection_serial() const override;
+  uint64_t connection_serial() const override { return charge_.connection().serial(); }
 
  protected:
+  // Why the call can't begin, WORKERS_BUSY or a fault of its metadata; OK if it can. Once, at the start.
+  absl::Status Admit(size_t places);
   grpc::CallbackServerContext& context() { return context_; }
+  const GrpcCallDependencies& dependencies() const { return dependencies_; }
+  CallCharge& charge() { return charge_; }
 
  private:
+  std::function<void()> Canceller() const override;
+
+  const GrpcCallDependencies& dependencies_;
   grpc::CallbackServerContext& context_;
   const Peer peer_;
+  CallCharge charge_;
 };
 
 extern template class GrpcContext<UnaryCall>;

@@ -1,44 +1,38 @@
 #pragma once
 
-#include <grpcpp/impl/codegen/server_callback_handlers.h>
+#include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/impl/rpc_service_method.h>
+#include <grpcpp/impl/service_type.h>
 #include <grpcpp/support/server_callback.h>
 
+#include <deque>
 #include <string>
 
-#include "google/protobuf/descriptor.h"
 #include "server/rpc/transport/grpc/grpc_stream.h"
 #include "server/rpc/transport/grpc/grpc_unary_call.h"
 #include "server/rpc/transport/method_table.h"
 
 namespace latchkey::rpc {
 
-// A service of gRPC's server whose calls a method table answers, as bytes. `Generated`: protoc's class of the service,
-// which knows its methods' names, and so keeps it findable by reflection.
-template <typename Generated>
-class GrpcService final : public Generated::Service {
+// A service of gRPC's server whose calls a method table answers, as bytes.
+class GrpcService final : public grpc::Service {
  public:
-  // `methods` outlive the service; one that it lacks is UNIMPLEMENTED.
-  GrpcService(const google::protobuf::ServiceDescriptor& service, const MethodTable& methods) {
-    using grpc::ByteBuffer;
-    for (int i = 0; i < service.method_count(); ++i) {
-      const MethodTable::Entry* const entry = methods.Find(service.method(i)->name());
-      if (entry == nullptr) continue;
-      // gRPC owns the handlers.
-      if (entry->unary) {
-        this->MarkMethodRawCallback(
-            i, new grpc::internal::CallbackUnaryHandler<ByteBuffer, ByteBuffer>(
-                   [entry](grpc::CallbackServerContext* context, const ByteBuffer* request, ByteBuffer* response) {
-                     // Ours to empty: gRPC would keep the bytes until the call is answered, however long that waits.
-                     return GrpcUnaryCall::Start(entry->unary, *context, const_cast<ByteBuffer&>(*request), *response);
-                   }));
-      } else {
-        this->MarkMethodRawCallback(i, new grpc::internal::CallbackBidiHandler<ByteBuffer, ByteBuffer>(
-                                           [entry](grpc::CallbackServerContext* context) {
-                                             return GrpcStream::Start(entry->stream, *context);
-                                           }));
-      }
-    }
-  }
+  // Both outlive the service.
+  GrpcService(const MethodTable& methods, const GrpcCallDependencies& dependencies);
+
+ private:
+  std::deque<std::string> names_;  // gRPC keeps pointers into them.
+};
+
+// Answers calls of methods that no service has, with UNIMPLEMENTED; charged like any call.
+class UnknownMethods final : public grpc::CallbackGenericService {
+ public:
+  explicit UnknownMethods(const GrpcCallDependencies& dependencies) : dependencies_(dependencies) {}
+
+  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override;
+
+ private:
+  const GrpcCallDependencies& dependencies_;
 };
 
 }  // namespace latchkey::rpc

@@ -6,11 +6,38 @@
 
 namespace latchkey::rpc {
 
-GrpcStream::Reactor* GrpcStream::Start(const MethodTable::StartStream& start, grpc::CallbackServerContext& context) {
-  auto* const stream = new GrpcStream(context);  // Deletes itself in OnDone, which gRPC promises to call.
+GrpcStream::Reactor* GrpcStream::Start(const GrpcCallDependencies& dependencies, const MethodTable::Entry& entry,
+                                       grpc::CallbackServerContext& context) {
+  // Deletes itself in OnDone, which gRPC promises to call.
+  auto* const stream = new GrpcStream(dependencies, context, entry.before_caller);
+  if (const absl::Status refused = stream->Admit(/*places=*/1); !refused.ok()) {
+    stream->RefuseWith(dependencies.wire_status(refused));
+    return stream;
+  }
   // gRPC calls no reaction before this has returned.
-  stream->handler_ = start(*stream);
+  stream->handler_ = entry.stream(*stream);
   return stream;
+}
+
+GrpcStream::Reactor* GrpcStream::Refuse(const GrpcCallDependencies& dependencies, const google::rpc::Status& status,
+                                        grpc::CallbackServerContext& context) {
+  auto* const stream = new GrpcStream(dependencies, context, AnonymousClass::kUnproven);
+  stream->Admit(/*places=*/0).IgnoreError();
+  stream->RefuseWith(status);
+  return stream;
+}
+
+void GrpcStream::RefuseWith(const google::rpc::Status& status) {
+  // Nobody else has it yet, and its end may come at once: so no lock.
+  finish_ = status;
+  finished_ = true;
+  if (charge().Finish(0) == CallCharge::Answer::kReset) context().TryCancel();
+  Reactor::Finish(GrpcStatusOf(status));
+}
+
+void GrpcStream::SetCaller(const std::string& organization, const std::string& kid) {
+  const std::lock_guard lock(mutex_);
+  charge().SetCaller(organization, kid);
 }
 
 void GrpcStream::Read() {
@@ -21,6 +48,12 @@ void GrpcStream::Read() {
 size_t GrpcStream::Write(std::string message) {
   const std::lock_guard lock(mutex_);
   if (cancelled_ || finish_.has_value()) return unsent_bytes_;
+  if (unsent_bytes_ + message.size() > dependencies().admission.limits().stream_unsent_bytes ||
+      !charge().AddUnsent(message.size()).ok()) {
+    // A message that is left out would be missed by no one but the client.
+    context().TryCancel();
+    return unsent_bytes_;
+  }
   unsent_bytes_ += message.size();
   written_due_ = false;
   if (writing_) {
@@ -29,6 +62,16 @@ size_t GrpcStream::Write(std::string message) {
     StartWriteLocked(std::move(message));
   }
   return unsent_bytes_;
+}
+
+bool GrpcStream::Reserve(size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  return charge().AddUnsent(bytes).ok();
+}
+
+void GrpcStream::Unreserve(size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  charge().NoteSent(bytes);
 }
 
 void GrpcStream::StartWriteLocked(std::string message) {
@@ -47,6 +90,7 @@ void GrpcStream::Finish(const google::rpc::Status& status) {
   finish_ = status;
   message_due_.reset();
   half_close_due_ = written_due_ = cancel_due_ = false;
+  if (charge().Finish(0) == CallCharge::Answer::kReset) context().TryCancel();
   FinishIfSentLocked();
 }
 
@@ -58,6 +102,7 @@ void GrpcStream::FinishIfSentLocked() {
 void GrpcStream::NoteCancelledLocked() {
   if (std::exchange(cancelled_, true)) return;
   queue_.clear();
+  charge().NoteSent(unsent_bytes_ - (writing_ ? writing_bytes_ : 0));
   unsent_bytes_ = 0;
   written_due_ = false;
   cancel_due_ = !finish_.has_value();
@@ -78,6 +123,7 @@ void GrpcStream::OnWriteDone(bool ok) {
   std::unique_lock lock(mutex_);
   writing_ = false;
   outgoing_.Clear();
+  charge().NoteSent(writing_bytes_);
   if (!ok) NoteCancelledLocked();
   if (!cancelled_) {
     unsent_bytes_ -= writing_bytes_;
@@ -101,7 +147,7 @@ void GrpcStream::OnCancel() {
 
 void GrpcStream::OnDone() {
   // Every reaction has returned, and hooks run within reactions.
-  handler_->OnEnd();
+  if (handler_ != nullptr) handler_->OnEnd();
   delete this;
 }
 

@@ -23,20 +23,32 @@ class GrpcStream final : public GrpcContext<StreamCall>,
   using Reactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 
   // What gRPC's raw method handler calls.
-  static Reactor* Start(const MethodTable::StartStream& start, grpc::CallbackServerContext& context);
+  static Reactor* Start(const GrpcCallDependencies& dependencies, const MethodTable::Entry& entry,
+                        grpc::CallbackServerContext& context);
+  // A call that no door knows of: it only ends with `status`.
+  static Reactor* Refuse(const GrpcCallDependencies& dependencies, const google::rpc::Status& status,
+                         grpc::CallbackServerContext& context);
 
   void Read() override;
   size_t Write(std::string message) override;
+  bool Reserve(size_t bytes) override;
+  void Unreserve(size_t bytes) override;
   void Finish(const google::rpc::Status& status) override;
   void Cancel() override { context().TryCancel(); }
+  void SetCaller(const std::string& organization, const std::string& kid) override;
 
  private:
-  explicit GrpcStream(grpc::CallbackServerContext& context) : GrpcContext(context) {}
+  using GrpcContext::GrpcContext;
 
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
   void OnDone() override;
+  // The end of one that was refused needs no thread of gRPC's executor, whose queue has no limit.
+  bool InternalInlineable() override { return handler_ == nullptr; }
+
+  // In place of a handler: the call only ends.
+  void RefuseWith(const google::rpc::Status& status);
 
   void StartWriteLocked(std::string message);
   void NoteCancelledLocked();
@@ -44,7 +56,7 @@ class GrpcStream final : public GrpcContext<StreamCall>,
   // Runs the hooks that are due, unless a thread is at it already. Unlocks meanwhile.
   void RunHooks(std::unique_lock<std::mutex>& lock);
 
-  std::shared_ptr<StreamHandler> handler_;
+  std::shared_ptr<StreamHandler> handler_;  // nullptr: it was refused.
   grpc::ByteBuffer incoming_;
   grpc::ByteBuffer outgoing_;
 

@@ -4,9 +4,13 @@
 
 #include <array>
 #include <atomic>
+#include <cstdint>
+#include <functional>
 #include <latch>
 #include <memory>
+#include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace latchkey::core {
@@ -175,31 +179,141 @@ TEST(Epochs, AThreadThatEndedHoldsNothingBack) {
   EXPECT_EQ(deleted, 1);
 }
 
-// Destroyed after everything that its thread made later, the record of its slot included.
-struct PinsAtTheEnd {
-  ~PinsAtTheEnd() {
-    for (int i = 0; i < 3; ++i) {
-      const Epochs::Pin pin;
-      RetireOne(*deleted);
-      Epochs::Collect();
-      kept = kept && deleted->load() == i;
-    }
+struct RunsAtTheEnd {
+  ~RunsAtTheEnd() {
+    if (work) work();
   }
-  std::atomic<int>* deleted = nullptr;
-  static inline std::atomic<bool> kept = true;
+  std::function<void()> work;
 };
+
+// A thread that does `work` while its thread-locals are destroyed, the record of its slot already gone: there every pin
+// takes a slot and gives it back.
+std::thread EndingThread(std::function<void()> work) {
+  return std::thread([work = std::move(work)]() mutable {
+    thread_local RunsAtTheEnd at_the_end;  // Destroyed after everything that its thread makes later.
+    at_the_end.work = std::move(work);
+    const Epochs::Pin pin;
+  });
+}
 
 TEST(Epochs, AThreadMayPinWhileItsThreadLocalsAreDestroyed) {
   std::atomic<int> deleted = 0;
-  PinsAtTheEnd::kept = true;
-  std::thread([&deleted] {
-    thread_local PinsAtTheEnd at_the_end;
-    at_the_end.deleted = &deleted;
-    const Epochs::Pin pin;
+  std::atomic<bool> kept = true;
+  EndingThread([&] {
+    for (int i = 0; i < 3; ++i) {
+      const Epochs::Pin pin;
+      RetireOne(deleted);
+      Epochs::Collect();
+      kept = kept && deleted == i;
+    }
   }).join();
-  EXPECT_TRUE(PinsAtTheEnd::kept);
+  EXPECT_TRUE(kept);
   Epochs::Collect();
   EXPECT_EQ(deleted, 3);
+}
+
+// Where two threads go on at the same time.
+class Meeting {
+ public:
+  void Meet() {
+    const int all = (arrived_.fetch_add(1) / 2 + 1) * 2;
+    for (int looks = 0; arrived_.load() < all; ++looks) {
+      if (looks > 1000) std::this_thread::yield();
+    }
+  }
+
+ private:
+  std::atomic<int> arrived_ = 0;
+};
+
+// Takes a moment, the longer the more `steps`.
+void Dawdle(int steps) {
+  std::atomic<int> idle = 0;
+  for (int i = 0; i < steps; ++i) idle.fetch_add(1);
+}
+
+// One of two threads that took the same slot would end the other's pin with its own.
+TEST(Epochs, ThreadsThatPinForTheFirstTimeTogetherTakeSlotsOfTheirOwn) {
+  constexpr int kRounds = 20'000;
+  Meeting meeting;
+  std::atomic<int> deleted = 0;
+  std::atomic<int> wrong = 0;
+  std::thread leaves = EndingThread([&] {
+    for (int round = 0; round < kRounds; ++round) {
+      std::optional<Epochs::Pin> pin;
+      meeting.Meet();
+      Dawdle(round % 16);
+      pin.emplace();
+      meeting.Meet();
+      meeting.Meet();
+      pin.reset();
+      meeting.Meet();
+    }
+  });
+  std::thread stays = EndingThread([&] {
+    for (int round = 0; round < kRounds; ++round) {
+      std::optional<Epochs::Pin> pin;
+      meeting.Meet();
+      Dawdle(15 - round % 16);
+      pin.emplace();
+      meeting.Meet();
+      RetireOne(deleted);
+      meeting.Meet();
+      meeting.Meet();
+      Epochs::Collect();
+      if (deleted != round) ++wrong;
+      pin.reset();
+      Epochs::Collect();
+    }
+  });
+  leaves.join();
+  stays.join();
+  EXPECT_EQ(wrong, 0);
+  EXPECT_EQ(deleted, kRounds);
+}
+
+// Stores that have to wait for memory hold up those after them, a pin's too, while loads go ahead: a pin that did not
+// wait for its own store would be seen long after the pointer was loaded.
+TEST(Epochs, APinIsSeenBeforeAPointerIsLoadedUnderIt) {
+  constexpr size_t kReplacements = 1'000'000;
+  constexpr size_t kCold = size_t{64} << 20;
+  struct Object {
+    std::atomic<bool> deleted = false;
+  };
+  std::vector<Object> objects(kReplacements);  // "Deleted" ones stay, so that it shows who still looks at them.
+  std::atomic<Object*> published = objects.data();
+  std::atomic<size_t> reads = 0;
+  std::atomic<bool> done = false;
+  std::atomic<int> wrong = 0;
+
+  std::thread reader([&] {
+    const std::unique_ptr<volatile char[]> cold(new char[kCold]());
+    uint64_t random = 1;
+    while (!done.load(std::memory_order_relaxed)) {
+      for (int stores = 0; stores < 8; ++stores) {
+        random = random * 6364136223846793005 + 1442695040888963407;
+        cold[(random >> 33) % kCold] = 1;
+      }
+      const Epochs::Pin pin;
+      const Object* const seen = published.load();
+      for (int looks = 0; looks < 64; ++looks) {
+        if (!seen->deleted.load(std::memory_order_relaxed)) continue;
+        wrong.fetch_add(1, std::memory_order_relaxed);
+        break;
+      }
+      reads.fetch_add(1, std::memory_order_relaxed);
+    }
+  });
+  while (reads.load() < 100) std::this_thread::yield();
+  for (size_t next = 1; next < kReplacements && wrong.load(std::memory_order_relaxed) == 0; ++next) {
+    Object* const replaced = published.exchange(&objects[next]);
+    Epochs::RetireRaw(replaced, [](void* object) { static_cast<Object*>(object)->deleted = true; });
+    Epochs::Collect();
+  }
+  done = true;
+  reader.join();
+  EXPECT_EQ(wrong, 0) << "after " << reads << " reads";
+  Epochs::Collect();
 }
 
 // Readers that come and go read what two writers replace as fast as they can.

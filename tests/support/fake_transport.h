@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -96,7 +97,11 @@ class FakeStream final : public FakeContext<rpc::StreamCall> {
     handler_ = start(*this);
     thread_ = std::thread([this] { Run(); });
   }
-  ~FakeStream() override { thread_.join(); }
+  // A stream that a failed test leaves open is cancelled.
+  ~FakeStream() override {
+    CancelByClient();
+    thread_.join();
+  }
 
   // --- The client ---
   void Send(std::string message) {
@@ -115,14 +120,19 @@ class FakeStream final : public FakeContext<rpc::StreamCall> {
   // Waits for the message after those that were taken before; nullopt = the stream has ended.
   std::optional<std::string> Take() {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return taken_ < arrived_.size() || over_; });
+    AwaitLocked(lock, [this] { return taken_ < arrived_.size() || over_; });
     if (taken_ == arrived_.size()) return std::nullopt;
     return arrived_[taken_++];
+  }
+  // Waits until the door has written something that the client, which is stalled, does not take.
+  void AwaitUnsent() {
+    std::unique_lock lock(mutex_);
+    AwaitLocked(lock, [this] { return !unsent_.empty(); });
   }
   // Waits for the end.
   google::rpc::Status AwaitEnd() {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return over_; });
+    AwaitLocked(lock, [this] { return over_; });
     return *finish_;
   }
 
@@ -172,6 +182,16 @@ class FakeStream final : public FakeContext<rpc::StreamCall> {
 
  private:
   using Hook = std::function<void()>;
+
+  // A door that does not bring it about fails the test, and is given up: its client cancels.
+  template <typename Condition>
+  void AwaitLocked(std::unique_lock<std::mutex>& lock, const Condition& condition) {
+    if (changed_.wait_for(lock, std::chrono::seconds(30), condition)) return;
+    ADD_FAILURE() << "the door does nothing for 30 s";
+    cancelled_ = true;
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return over_; });
+  }
 
   template <typename Change>
   void With(const Change& change) {

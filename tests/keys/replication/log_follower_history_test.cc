@@ -45,6 +45,33 @@ TEST(LogFollower, ARewrittenHistoryEndsTheLeaseRaisesTheAlarmAndIsLoadedAnew) {
   EXPECT_EQ(service.MustVerify(lost.key_string.Expose()), Decision::kNotFound);
 }
 
+TEST(LogFollower, AHistoryThatIsOverTakesItsLeaseAlongThoughTheOtherCanNotBeLoaded) {
+  class Unloadable final : public testing::ForwardingStore {
+   public:
+    using ForwardingStore::ForwardingStore;
+    absl::StatusOr<storage::SnapshotHead> LoadSnapshot(storage::SnapshotSink& sink) override {
+      if (failing) return errors::DatabaseUnavailable();
+      return behind().LoadSnapshot(sink);
+    }
+    bool failing = false;
+  };
+  for (const bool renews : {true, false}) {
+    MemoryService service;
+    Unloadable store(service.store);
+    Replica other(service, store);
+    ASSERT_THAT(other.follower.Renew(), IsOk());
+    service.store.ReplaceChain();
+    store.failing = true;
+    const absl::Status over =
+        renews ? other.follower.Renew() : other.follower.CatchUp(service.clock.BootNow() + absl::Seconds(1));
+    EXPECT_THAT(over, HasReason("DATABASE_UNAVAILABLE"));
+    EXPECT_THAT(other.Verify(service.acme_owner_string.Expose()), HasReason("LEASE_EXPIRED"));
+    store.failing = false;
+    ASSERT_THAT(other.follower.Renew(), IsOk());
+    EXPECT_EQ(other.Verify(service.acme_owner_string.Expose())->decision, Decision::kAllowed);
+  }
+}
+
 TEST(LogFollower, ADatabaseWithAnotherIdentityIsNotFollowedAsIfItWereTheSame) {
   MemoryService service;
   int alarms = 0;

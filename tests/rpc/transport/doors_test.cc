@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -72,9 +73,10 @@ class DoorsTest : public ::testing::TestWithParam<MemoryService::Proofs> {
     request.mutable_subscribe();
     return request.SerializeAsString();
   }
-  static std::string Ping(uint64_t seq) {
+  static std::string Ping(uint64_t seq, const core::RevisionToken& acknowledged = {}) {
     v1::WatchRequest request;
     request.mutable_ping()->set_seq(seq);
+    if (acknowledged.revision > 0) request.mutable_ping()->set_acknowledged_revision(acknowledged.Encode());
     return request.SerializeAsString();
   }
   void Delete(const std::string& organization, const std::string& kid) {
@@ -195,6 +197,42 @@ TEST_P(DoorsTest, WatchTellsEveryRevocationBeforeThePongThatCoversIt) {
     stream->HalfClose();
     EXPECT_EQ(stream->AwaitEnd().code(), kOk);
   }
+}
+
+// It can't be judged when it pings, and could be by the time that the Pong is written.
+TEST_P(DoorsTest, WatchLendsNothingToACallerWhoCouldNotBeJudged) {
+  const auto stream = Open("Watch", caller_, 1);
+  stream->Send(Subscribe());
+  v1::WatchResponse message;
+  ASSERT_TRUE(message.ParseFromString(stream->Take().value()));
+  ASSERT_TRUE(message.has_hello());
+  // An Invalidate that the client does not take holds up the Pong.
+  stream->Stall(true);
+  Delete("acme", kids_[0]);
+  stream->AwaitUnsent();
+  service_.clock.Advance(absl::Seconds(6));  // The lease is over.
+  const core::RevisionToken told = service_.hub.position();
+  stream->Send(Ping(1, told));
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (service_.hub.AcknowledgedBy(told.revision, service_.clock.BootNow()) < told.revision) {
+    ASSERT_LT(std::chrono::steady_clock::now(), give_up) << "the Ping is not taken";
+    std::this_thread::yield();
+  }
+  ASSERT_TRUE(service_.follower.Renew().ok());
+  stream->Stall(false);
+  ASSERT_TRUE(message.ParseFromString(stream->Take().value()));
+  ASSERT_TRUE(message.has_invalidate());
+  ASSERT_TRUE(message.ParseFromString(stream->Take().value()));
+  ASSERT_TRUE(message.has_pong());
+  EXPECT_EQ(message.pong().echo_seq(), 1u);
+  EXPECT_EQ(message.pong().remaining().seconds(), 0);
+  EXPECT_EQ(message.pong().remaining().nanos(), 0);
+  stream->Send(Ping(2));
+  ASSERT_TRUE(message.ParseFromString(stream->Take().value()));
+  ASSERT_TRUE(message.has_pong());
+  EXPECT_GT(message.pong().remaining().seconds(), 0) << "it can be judged again";
+  stream->HalfClose();
+  EXPECT_EQ(stream->AwaitEnd().code(), kOk);
 }
 
 TEST_P(DoorsTest, RevokedCallersStreamIsEndedThoughItSaysNothing) {

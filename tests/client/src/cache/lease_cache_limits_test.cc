@@ -61,6 +61,21 @@ TEST_F(LeaseCacheTest, InvalidateEndsTheDenialToo) {
   EXPECT_EQ(Find("a"), Decision::kUnspecified);
 }
 
+TEST_F(LeaseCacheTest, InvalidateOfAnOrganizationEndsEveryDenial) {
+  OpenSettledStream();
+  Pong();
+  LeaseCache::ServerAnswer revoked = Allowed("a");
+  revoked.decision = Decision::kRevoked;
+  Insert("a", revoked);
+  Insert("b", Denied(Decision::kNotFound));  // Of which organization, nobody knows.
+  ASSERT_EQ(Find("a"), Decision::kRevoked);
+  ASSERT_EQ(Find("b"), Decision::kNotFound);
+  cache.Invalidate(stream, {.revision = At(11), .organizations = {"other"}});
+  EXPECT_EQ(Find("a"), Decision::kUnspecified);
+  EXPECT_EQ(Find("b"), Decision::kUnspecified);
+  EXPECT_EQ(cache.negative_count(), 0u);
+}
+
 class SmallCache : public LeaseCacheTest {
  protected:
   SmallCache() : LeaseCacheTest({.capacity = 3, .negatives = 2}) {}

@@ -102,6 +102,7 @@ class PendingVerificationsTest : public LeaseCacheTest {
   ManualTimers timers{clock};
   std::shared_ptr<FakeStream> verify_stream;  // nullptr = none is open.
   std::vector<Call> calls;
+  std::function<void()> while_writing = [] {};  // A call's request.
   int uses = 0;
   int grace_uses = 0;
   int replaced = 0;
@@ -114,6 +115,7 @@ class PendingVerificationsTest : public LeaseCacheTest {
                                     [this](std::string_view, absl::Duration timeout, const std::string& min_revision,
                                            std::function<void(StatusOrAnswer)> done) {
                                       calls.push_back({timeout, min_revision, std::move(done)});
+                                      while_writing();
                                     },
                                 .count_use = [this](const LeaseCache::Hit&) { ++uses; },
                                 .on_grace_use = [this] { ++grace_uses; }},
@@ -186,6 +188,20 @@ TEST_F(PendingVerificationsTest, AnAnswerFromBelowTheStreamsStartIsAskedForAtThe
   EXPECT_TRUE(IsWaiting(answer));
   calls[1].done(Denied(Decision::kRevoked, 10));
   EXPECT_EQ(answer->decision(), latchkey::Decision::kRevoked);
+}
+
+TEST_F(PendingVerificationsTest, AnAnswersTimeCountsFromBeforeItsCallWasWritten) {
+  LeaseCache::ServerAnswer short_lived = Allowed("a");
+  short_lived.lease_remaining = absl::Seconds(1);
+  while_writing = [this] { clock.Advance(absl::Seconds(1)); };
+  const auto answer = Verify("a");
+  while_writing = [] {};
+  calls[0].done(short_lived);
+  EXPECT_TRUE(IsWaiting(answer)) << "it came too late to be believed";
+  ASSERT_EQ(calls.size(), 2u);
+  clock.Advance(absl::Milliseconds(500));  // The server answers late, but in time.
+  calls[1].done(short_lived);
+  EXPECT_TRUE(answer->allowed());
 }
 
 TEST_F(PendingVerificationsTest, AServerThatStaysBehindIsNotAskedForEver) {

@@ -16,7 +16,9 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "client/core/key_format.h"
+#include "client/src/connection.h"
 #include "client/src/convert.h"
+#include "client/src/remote_verifier.h"
 #include "gmock/gmock.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -24,6 +26,7 @@
 #include "gtest/gtest.h"
 #include "latchkey/v1/key_verify.grpc.pb.h"
 #include "latchkey/verifier.h"
+#include "tests/client/src/slow_writes.h"
 
 namespace latchkey {
 namespace {
@@ -271,6 +274,24 @@ TEST_F(VerifierTest, AnAllowanceThatOutlivedItsLeaseIsUndecidedAndALateDenialIsS
     EXPECT_EQ(answer.undecided(), decision == v1::DECISION_ALLOWED);
     EXPECT_EQ(answer.denied(), decision == v1::DECISION_REVOKED);
   }
+}
+
+TEST_F(VerifierTest, AnAllowancesTimeCountsFromBeforeItsQuestionWasWritten) {
+  const absl::Duration lease = absl::Milliseconds(300);
+  service_.Set([lease](const v1::VerifyRequest&, v1::VerifyResponse& response) {
+    response.set_decision(v1::DECISION_ALLOWED);
+    *response.mutable_lease_remaining() = client::ToProto(lease);
+    return grpc::Status::OK;
+  });
+  absl::Notification never;
+  client::RemoteVerifier verifier(
+      std::make_unique<client::Connection>(
+          client::ChannelWithSlowWrites(absl::StrCat("127.0.0.1:", port_),
+                                        [&] { never.WaitForNotificationWithTimeout(lease); }),
+          core::Secret(CallersKey())),
+      absl::Seconds(30));
+  EXPECT_EQ(verifier.Verify(WellFormedKey(), {}).error().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(service_.calls(), 1);
 }
 
 TEST_F(VerifierTest, EveryErrorIsUndecidedWithItsCodeAndMessage) {

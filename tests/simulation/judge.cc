@@ -34,4 +34,6 @@ void Judge::Lend(const SimulatedKey& caller, double judged_at, absl::Duration re
   Late(absl::StrCat("a lease was lent to a caller ", age, " s after its key was revoked"));
 }
 
+void Judge::NoteEndlessWait(double began) { Late(absl::StrCat("wait=ALL has not returned since ", began, " s")); }
+
 }  // namespace latchkey::simulation

@@ -39,6 +39,8 @@ class Judge {
   void Accept(const SimulatedKey& key, const char* who, double began, double grace = 0);
   // A server lends a client time for `remaining`. Its caller's key was judged at `judged_at`; its Hello told `told`.
   void Lend(const SimulatedKey& caller, double judged_at, absl::Duration remaining, absl::Duration told);
+  // wait=ALL, begun at `began`, is not over when the schedule is, though its bound is.
+  void NoteEndlessWait(double began);
 
   Outcome outcome;
 

@@ -199,8 +199,10 @@ void Schedule::AwaitAll(SimulatedKey& key) {
   world_.In(0, [this, change = keys::RevokingChange{key.revoked_by, key.organization}, &key] {
     Server& server = *servers_[world_.Pick(static_cast<int>(servers_.size()))];
     const double began = world_.now();
-    if (world_.now() > kEnd - 10) return;  // It would not be over by the end.
-    if (!server.AwaitAll(change).ok() || world_.ending() || !replicas_are_right_) return;
+    if (world_.now() > kEnd - 10) return;  // It need not be over by the end.
+    const bool over = server.AwaitAll(change).ok();
+    if (!over) judge_.NoteEndlessWait(began);
+    if (!over || world_.ending() || !replicas_are_right_) return;
     key.certain_at = world_.now();
     if (world_.now() - began < kBound) ++judge_.outcome.certainties;
   });

@@ -10,6 +10,9 @@ namespace {
 
 constexpr double kRateError = core::kClockRateError;
 
+// Thrown through whoever still waits when a schedule is over: time stands still then.
+struct ScheduleOver {};
+
 // Never hashes: every key of a schedule has its proof stored.
 keys::HashPool& NoHashes() {
   static auto* const clock = new core::SystemClock();
@@ -40,7 +43,10 @@ Server::Server(World& world, storage::KeyStore& database, const keys::KeyRingHan
                     }}),
       waiter_(store_, follower_, &doorbell, clock_,
               // It would look a hundred times as often, and see no more.
-              [&world](absl::Duration pause) { world.Sleep(std::max(absl::ToDoubleSeconds(pause), 0.2)); }) {}
+              [&world](absl::Duration pause) {
+                world.Sleep(std::max(absl::ToDoubleSeconds(pause), 0.2));
+                if (world.ending()) throw ScheduleOver();
+              }) {}
 
 template <typename Work>
 void Server::WithFollower(const Work& work) {
@@ -125,7 +131,11 @@ absl::Status Server::JudgeCaller(const SimulatedKey& caller) {
 
 absl::Status Server::AwaitAll(const keys::RevokingChange& change) {
   const base::BootTime now = clock_.BootNow();
-  return waiter_.Await(change, keys::RevocationWait::kAll, now, now + absl::Seconds(60));
+  try {
+    return waiter_.Await(change, keys::RevocationWait::kAll, now, now + absl::Seconds(60));
+  } catch (const ScheduleOver&) {
+    return absl::DeadlineExceededError("the schedule is over");
+  }
 }
 
 }  // namespace latchkey::simulation

@@ -55,6 +55,8 @@ struct Installation {
                      .pause =
                          [this](absl::Duration pause) {
                            clock.Advance(pause);
+                           // An hour is far more than it may wait: then it must not go on for ever either.
+                           if ((paused += pause) > absl::Hours(1)) store.SetUnavailable(true);
                            if (meanwhile) meanwhile();
                          },
                      .waiting = [this](absl::Duration duration) { waited = duration; }});
@@ -69,6 +71,7 @@ struct Installation {
   InterruptedStore interrupted{store};
   std::function<void()> meanwhile;
   std::optional<absl::Duration> waited;
+  absl::Duration paused;
 };
 
 TEST(Upgrade, WithoutServersOfTheVersionBeforeTheLevelRisesAtOnce) {

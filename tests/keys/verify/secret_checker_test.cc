@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <future>
@@ -538,13 +539,15 @@ TEST_F(ProverTest, ItsEndWaitsForTheFlightsThatHaveBegunOnly) {
   // It can't be gone before the held flight ends.
   const std::string probe = WrongString(KidOf(key));
   const auto ending = std::make_shared<std::atomic<bool>>(false);  // Those that wait in the queue are told later.
-  while (!*ending) {
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (!*ending && std::chrono::steady_clock::now() < give_up) {
     checker->Prove(*core::ParseKeyString(probe), Priority::kInteractive, absl::InfiniteDuration(),
                    {.address = "p", .share = "acme"}, [ending](const absl::Status& status) {
                      if (errors::NameOf(errors::ReasonOf(status)) == "SHUTTING_DOWN") *ending = true;
                    });
     std::this_thread::yield();
   }
+  EXPECT_TRUE(*ending) << "who comes while it ends is not told so";
   store_.LetGo(KidOf(key));
   end.join();
   EXPECT_THAT(begun.get(), IsOk());

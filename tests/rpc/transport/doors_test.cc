@@ -206,15 +206,18 @@ TEST_P(DoorsTest, WatchLendsNothingToACallerWhoCouldNotBeJudged) {
   v1::WatchResponse message;
   ASSERT_TRUE(message.ParseFromString(stream->Take().value()));
   ASSERT_TRUE(message.has_hello());
+  Delete("acme", kids_[0]);
+  const core::RevisionToken told = service_.hub.position();
+  ASSERT_TRUE(message.ParseFromString(stream->Take().value()));
+  ASSERT_TRUE(message.has_invalidate());
   // An Invalidate that the client does not take holds up the Pong.
   stream->Stall(true);
-  Delete("acme", kids_[0]);
+  Delete("acme", kids_[1]);
   stream->AwaitUnsent();
   service_.clock.Advance(absl::Seconds(6));  // The lease is over.
-  const core::RevisionToken told = service_.hub.position();
   stream->Send(Ping(1, told));
   const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  while (service_.hub.AcknowledgedBy(told.revision, service_.clock.BootNow()) < told.revision) {
+  while (service_.hub.AcknowledgedBy(told.revision, service_.clock.BootNow()).Of("acme") < told.revision) {
     ASSERT_LT(std::chrono::steady_clock::now(), give_up) << "the Ping is not taken";
     std::this_thread::yield();
   }

@@ -11,6 +11,7 @@
 #include "client/core/resource_names.h"
 #include "server/model/built_in_roles.h"
 #include "server/model/record_fields.h"
+#include "server/storage/postgres/batch.h"
 #include "server/storage/postgres/rows.h"
 #include "server/storage/postgres/sql_failure.h"
 
@@ -22,23 +23,29 @@ void MustChangeOne(const pqxx::result& result) {
   if (result.affected_rows() != 1) throw Contention();
 }
 
-void WriteVersions(Connection& connection, const keys::KeyRecord& key) {
+void MustHaveTheVersion(const pqxx::result& result) {
+  if (result.affected_rows() != 1) throw std::logic_error("a new secret whose version the key does not have");
+}
+
+void WriteVersions(Batch& batch, const keys::KeyRecord& key) {
   std::vector<std::string> ids;
   for (const keys::SecretVersion& version : key.versions) {
     ids.push_back(absl::StrCat(version.id));
-    connection.Run("put_version", key.kid, version.id, TimeText(version.created_at), TimeText(version.expires_at));
+    batch.Add("put_version",
+              {key.kid, absl::StrCat(version.id), TimeText(version.created_at), TimeText(version.expires_at)});
   }
-  connection.Run("drop_versions", key.kid, ArrayText(ids));
+  batch.Add("drop_versions", {key.kid, ArrayText(ids)});
 }
 
 // A proof of the secret that the version had before must not outlive it.
-void WriteProof(Connection& connection, const std::string& kid, const keys::NewSecret& secret) {
+void WriteProof(Batch& batch, const std::string& kid, const keys::NewSecret& secret) {
   if (!secret.proof) {
-    connection.Run("drop_proof", kid, secret.version);
+    batch.Add("drop_proof", {kid, absl::StrCat(secret.version)});
     return;
   }
   const std::string_view digest(secret.proof.digest.data(), secret.proof.digest.size());
-  connection.Run("put_proof", kid, secret.version, Text(std::string(1, secret.proof.ring_id)), HexText(digest));
+  batch.Add("put_proof",
+            {kid, absl::StrCat(secret.version), Text(std::string(1, secret.proof.ring_id)), HexText(digest)});
 }
 
 // Appends the value of each field that it visits, as statements.cc numbers the columns.
@@ -60,45 +67,44 @@ struct ColumnWriter {
   void Put(const std::vector<keys::SecretVersion>&) const {}
 };
 
-void WriteKey(Connection& connection, const keys::KeyRecord& key, const std::optional<keys::NewSecret>& secret,
-              bool known) {
+void WriteKey(Batch& batch, const keys::KeyRecord& key, const std::optional<keys::NewSecret>& secret, bool known) {
   std::vector<std::string> values;
   keys::VisitFields(key, ColumnWriter{values});
-  MustChangeOne(connection.Run(known ? "update_key" : "insert_key", pqxx::prepare::make_dynamic_params(values)));
-  WriteVersions(connection, key);
+  batch.Add(known ? "update_key" : "insert_key", values, MustChangeOne);
+  WriteVersions(batch, key);
   if (!secret.has_value()) return;
-  if (connection.Run("put_hash", key.kid, secret->version, Text(secret->hash), Text(secret->pepper_id))
-          .affected_rows() != 1) {
-    throw std::logic_error("a new secret whose version the key does not have");
-  }
-  WriteProof(connection, key.kid, *secret);
+  batch.Add("put_hash", {key.kid, absl::StrCat(secret->version), Text(secret->hash), Text(secret->pepper_id)},
+            MustHaveTheVersion);
+  WriteProof(batch, key.kid, *secret);
 }
 
-void WriteOrganization(Connection& connection, const keys::OrganizationRecord& organization, bool known) {
-  MustChangeOne(connection.Run(known ? "update_organization" : "insert_organization", Text(organization.id),
-                               Text(organization.display_name), TimeText(organization.created_at),
-                               TimeText(organization.updated_at), TimeText(organization.deleted_at),
-                               organization.max_keys));
+void WriteOrganization(Batch& batch, const keys::OrganizationRecord& organization, bool known) {
+  batch.Add(known ? "update_organization" : "insert_organization",
+            {Text(organization.id), Text(organization.display_name), TimeText(organization.created_at),
+             TimeText(organization.updated_at), TimeText(organization.deleted_at), absl::StrCat(organization.max_keys)},
+            MustChangeOne);
 }
 
-void WriteRole(Connection& connection, const keys::RoleRecord& role) {
+void WriteRole(Batch& batch, const keys::RoleRecord& role) {
   if (role.removed) {
-    connection.Run("drop_role", Text(role.organization), Text(role.id));
+    batch.Add("drop_role", {Text(role.organization), Text(role.id)});
     return;
   }
-  connection.Run("put_role", Text(role.organization), Text(role.id), Text(role.display_name), Text(role.description),
-                 Text(role.documentation_uri), ArrayText(role.permissions), TimeText(role.created_at),
-                 TimeText(role.updated_at));
+  batch.Add("put_role", {Text(role.organization), Text(role.id), Text(role.display_name), Text(role.description),
+                         Text(role.documentation_uri), ArrayText(role.permissions), TimeText(role.created_at),
+                         TimeText(role.updated_at)});
 }
 
-void WriteSettings(Connection& connection, const keys::Settings& settings) {
+void WriteSettings(Batch& batch, const keys::Settings& settings) {
   // The table refuses the same; but first it would be asked whether the previous bound is right.
   for (const absl::Duration bound : {settings.bound, settings.previous_bound}) {
     if (bound < keys::kShortestBound || bound > keys::kLongestBound) throw std::logic_error("a bound out of bounds");
   }
-  MustChangeOne(connection.Run("put_settings", absl::ToInt64Microseconds(settings.bound),
-                               absl::ToInt64Microseconds(settings.previous_bound), TimeText(settings.changed_at),
-                               settings.level));
+  batch.Add("put_settings",
+            {absl::StrCat(absl::ToInt64Microseconds(settings.bound)),
+             absl::StrCat(absl::ToInt64Microseconds(settings.previous_bound)), TimeText(settings.changed_at),
+             absl::StrCat(settings.level)},
+            MustChangeOne);
 }
 
 bool IsSystemOwner(const keys::KeyRecord& key) {
@@ -109,9 +115,10 @@ bool IsSystemOwner(const keys::KeyRecord& key) {
 
 void WriteAfterImages(Connection& connection, const LockPlan& plan, const LockedState& state,
                       const Mutation& mutation) {
+  Batch batch(connection);
   // First, so that of two requests with one id the later waits here and then looks again.
   if (!plan.request_id.empty()) {
-    connection.Run("insert_request_id", Text(plan.request_scope), Text(plan.request_id), Text(mutation.request_name));
+    batch.Add("insert_request_id", {Text(plan.request_scope), Text(plan.request_id), Text(mutation.request_name)});
   }
   std::set<std::string> known_keys;
   for (const auto& [kid, key] : state.keys) known_keys.insert(kid);
@@ -122,23 +129,24 @@ void WriteAfterImages(Connection& connection, const LockPlan& plan, const Locked
   for (const keys::Change& change : mutation.changes) {
     if (change.key.has_value()) {
       const bool known = !known_keys.insert(change.key->kid).second;
-      WriteKey(connection, *change.key, change.new_secret, known);
+      WriteKey(batch, *change.key, change.new_secret, known);
       if (!owner_ever && IsSystemOwner(*change.key)) {
         // Not ON CONFLICT: of two first owners one must look again and see that it is the second.
-        connection.Run("first_system_owner");
+        batch.Add("first_system_owner", {});
         owner_ever = true;
       }
     } else if (change.organization.has_value()) {
       const bool known = !known_organizations.insert(change.organization->id).second;
-      WriteOrganization(connection, *change.organization, known);
+      WriteOrganization(batch, *change.organization, known);
     } else if (change.role.has_value()) {
-      WriteRole(connection, *change.role);
+      WriteRole(batch, *change.role);
     } else if (change.settings.has_value()) {
-      WriteSettings(connection, *change.settings);
+      WriteSettings(batch, *change.settings);
     } else {
       throw std::logic_error("a change of nothing");
     }
   }
+  batch.Run();
 }
 
 std::string AppendCall(const Connection& connection, const Mutation& mutation) {

@@ -33,7 +33,7 @@ class Attempt {
 
  private:
   std::optional<absl::StatusOr<Committed>> AppendAndCommit(const Mutation& mutation);
-  std::optional<absl::StatusOr<Committed>> AfterBrokenMessage(const Transaction& transaction, const Mutation& mutation);
+  std::optional<absl::StatusOr<Committed>> AfterBrokenMessage(const CommitToken& token, const Mutation& mutation);
   // The session after an error: rolled back, or never used again.
   void Clean() {
     if (!lease_->Reset()) lease_.Drop();
@@ -50,8 +50,7 @@ class Attempt {
 std::optional<absl::StatusOr<Committed>> Attempt::Run(KeyStore::Decide decide) {
   absl::StatusOr<Mutation> mutation = Mutation();
   try {
-    lease_->Exec("BEGIN");
-    const LockedState state = LockAndRead(*lease_, plan_);
+    const LockedState state = BeginLockAndRead(*lease_, plan_);
     mutation = decide(state);
     if (!mutation.ok() || mutation->changes.empty()) {
       Clean();
@@ -73,35 +72,42 @@ std::optional<absl::StatusOr<Committed>> Attempt::Run(KeyStore::Decide decide) {
 }
 
 std::optional<absl::StatusOr<Committed>> Attempt::AppendAndCommit(const Mutation& mutation) {
-  std::optional<Transaction> transaction;
+  const CommitToken token = CommitToken::Random();
   const int notices_before = lease_->notices();
+  std::string message;
   try {
-    transaction = Transaction::Of(*lease_);
-    // One message: a server that stalls now can't hold the log's head between the append and the commit.
-    const pqxx::result rows =
-        lease_->Exec(absl::StrCat("SELECT ", AppendCall(*lease_, mutation), "; COMMIT; ", transaction->RowsSql()));
+    // One message: a server that stalls now can't hold the log's head between the append and the commit. The token goes
+    // first: whoever asks after this transaction may make it wait there, and nobody waits for the head meanwhile.
+    message = absl::StrCat(token.InsertSql(*lease_), "; SELECT ", AppendCall(*lease_, mutation), "; COMMIT; ",
+                           token.RowsSql(*lease_));
+  } catch (...) {
+    failure_ = FailureOf(std::current_exception(), lease_->open());
+    Clean();
+    stale_ = !lease_->open() && !lease_.fresh();
+    return std::nullopt;
+  }
+  try {
+    const pqxx::result rows = lease_->Exec(message);
     std::optional<Committed> committed = CommittedRows(rows, mutation);
     // The only thing a commit warns of is that it was not replicated as the operator asked: it may yet be lost.
     if (!committed.has_value() || lease_->notices() != notices_before) {
       lease_.Drop();
       return errors::OutcomeUnknown();
     }
-    // The transaction's own, not the session's: a session may outlive the history that it was opened in.
-    committed->history = transaction->history;
     return *std::move(committed);
   } catch (...) {
     failure_ = FailureOf(std::current_exception(), lease_->open());
   }
-  if (!transaction.has_value()) {
-    Clean();
-    stale_ = !lease_->open() && !lease_.fresh();
-    return std::nullopt;
-  }
-  return AfterBrokenMessage(*transaction, mutation);
+  return AfterBrokenMessage(token, mutation);
 }
 
-std::optional<absl::StatusOr<Committed>> Attempt::AfterBrokenMessage(const Transaction& transaction,
+std::optional<absl::StatusOr<Committed>> Attempt::AfterBrokenMessage(const CommitToken& token,
                                                                      const Mutation& mutation) {
+  // A session that is still in its transaction has not committed it. Unless whoever answers says that he doesn't know.
+  if (lease_->in_failed_transaction() && failure_.sqlstate != kCompletionUnknown) {
+    Clean();
+    return std::nullopt;
+  }
   if (lease_->warned_of_replication()) {
     lease_.Drop();
     return errors::OutcomeUnknown();
@@ -109,9 +115,10 @@ std::optional<absl::StatusOr<Committed>> Attempt::AfterBrokenMessage(const Trans
   Clean();
   const bool usable = lease_->open() && !lease_.dropped();
   if (!usable) lease_ = ConnectionPool::PooledConnection();  // Its place in the pool may be the only one.
-  Outcome outcome = AskOutcome(pool_, usable ? &*lease_ : nullptr, transaction, mutation, patience_);
+  Outcome outcome = AskOutcome(pool_, usable ? &*lease_ : nullptr, token, mutation, patience_);
   switch (outcome.kind) {
     case Outcome::kCommitted:
+      if (lease_ && lease_->warned_of_replication()) lease_.Drop();
       return std::move(outcome.committed);
     case Outcome::kAborted:
       return std::nullopt;

@@ -9,6 +9,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "server/storage/postgres/statements.h"
 
 namespace latchkey::storage::postgres {
@@ -114,6 +115,27 @@ pqxx::result Connection::Exec(const std::string& sql) {
   return session_->exec(sql);
 }
 
+std::vector<pqxx::result> Connection::ExecAll(const std::vector<std::string>& statements) {
+  const Watchdog::Watch watch(dog_, socket_.get());
+  pqxx::pipeline pipeline(*session_);
+  pipeline.retain(static_cast<int>(statements.size()) + 1);
+  for (const std::string& statement : statements) pipeline.insert(statement);
+  pipeline.complete();
+  std::vector<pqxx::result> results;
+  while (!pipeline.empty()) results.push_back(pipeline.retrieve().second);
+  return results;
+}
+
+std::string Connection::Execute(const char* statement, const std::vector<std::string>& arguments) {
+  if (prepared_.insert(statement).second) {
+    const Watchdog::Watch watch(dog_, socket_.get());
+    connection_->prepare_now(statement);
+  }
+  const std::string values = absl::StrJoin(
+      arguments, ", ", [this](std::string* out, const std::string& value) { absl::StrAppend(out, Quote(value)); });
+  return absl::StrCat("EXECUTE ", statement, values.empty() ? "" : "(", values, values.empty() ? "" : ")");
+}
+
 void Connection::CopyOut(const std::string& sql, absl::FunctionRef<void(std::string_view)> take) {
   // A watch has as long as a statement; one for a thousand rows costs nothing.
   constexpr int kRowsAWatch = 1000;
@@ -149,6 +171,10 @@ void Connection::CopyOut(const std::string& sql, absl::FunctionRef<void(std::str
 std::string Connection::Quote(const std::string& text) const { return connection_->quote(text); }
 
 bool Connection::open() const { return connection_->is_open(); }
+
+bool Connection::in_failed_transaction() const {
+  return connection_->is_open() && PQtransactionStatus(connection_->handle()) == PQTRANS_INERROR;
+}
 
 bool Connection::stale() const {
   if (!connection_->is_open()) return true;

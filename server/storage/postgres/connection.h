@@ -2,9 +2,11 @@
 
 #include <memory>
 #include <pqxx/pqxx>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/time/time.h"
@@ -40,6 +42,12 @@ class Connection {
     return session_->exec_prepared(statement, std::forward<Arguments>(arguments)...);
   }
 
+  // One message of several statements, none with a semicolon of its own; the result of each. The first that fails is
+  // thrown, and none after it is run.
+  std::vector<pqxx::result> ExecAll(const std::vector<std::string>& statements);
+  // The SQL that runs one of statements.h with these arguments, for Exec and ExecAll.
+  std::string Execute(const char* statement, const std::vector<std::string>& arguments);
+
   // Runs "COPY (…) TO STDOUT (FORMAT binary)" and hands out its messages as they come: a header before the first row,
   // then a row each, then the end (see copy_reader.h). Pieces are good during the call only. If `take` throws, the rest
   // still has to be read: drop the session instead.
@@ -50,6 +58,8 @@ class Connection {
 
   // False once it is broken. Talks to nobody.
   bool open() const;
+  // Whether it is in a transaction that an error has ended, and that can only be rolled back. Talks to nobody.
+  bool in_failed_transaction() const;
   // For an idle session: whether the server has closed it or sent something that nobody asked for. Talks to nobody.
   bool stale() const;
   // Ends whatever transaction is open; false if the session is of no further use. Never throws.
@@ -67,6 +77,7 @@ class Connection {
   const SocketCopy socket_;
   std::unique_ptr<Notices> notices_;
   std::unique_ptr<pqxx::nontransaction> session_;
+  std::set<std::string> prepared_;  // Those that Execute has named.
 };
 
 }  // namespace latchkey::storage::postgres

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -10,19 +9,24 @@
 
 namespace latchkey::storage::postgres {
 
-// How a transaction is found again by another session.
-struct Transaction {
-  std::string id;           // pg_current_xact_id(): 64 bits.
-  int64_t head_before = 0;  // Its log rows come after this one.
-  core::HistoryId history = core::kNoHistory;
+// Commit token: 16 random bytes that a transaction inserts beside its log rows, so that another session can find out
+// what became of it. Who inserts it second fails.
+class CommitToken {
+ public:
+  static CommitToken Random();
 
-  // Of the session's open transaction. Throws.
-  static Transaction Of(Connection& connection);
-  // Selects its log rows.
-  std::string RowsSql() const;
+  // For Exec: inserts it, and forgets two that nobody will ask for any more (an hour old and 100,000 revisions behind).
+  std::string InsertSql(Connection& connection) const;
+  // For Exec: selects the log rows of the transaction that inserted it, and the database's history.
+  std::string RowsSql(Connection& connection) const;
+
+ private:
+  explicit CommitToken(std::string hex) : hex_(std::move(hex)) {}
+
+  std::string hex_;
 };
 
-// The rows of a committed mutation; nullopt if they are not the mutation's.
+// The rows of a committed mutation, by RowsSql; nullopt if they are not the mutation's.
 std::optional<Committed> CommittedRows(const pqxx::result& rows, const Mutation& mutation);
 
 struct Outcome {
@@ -31,10 +35,13 @@ struct Outcome {
   Committed committed;  // If kCommitted.
 };
 
-// Asks the database what became of a transaction whose commit gave no clear answer: on `connection` if not null, else
-// on fresh sessions of `pool`; again while it is in progress or nobody answers. No try begins after `patience`; the
-// last may take one wait for a place in the pool, one connect, and a statement's time if that succeeds. Never throws.
-Outcome AskOutcome(ConnectionPool& pool, Connection* connection, const Transaction& transaction,
-                   const Mutation& mutation, absl::Duration patience);
+// Asks the database what became of a transaction whose commit gave no clear answer: inserts its token too. If it is
+// there, the transaction has committed; if not, it never will. Either counts only when a write of the asking session
+// has committed after that, replicated as the operator asks: what is not may yet be lost, and who asks can't see which
+// it is. On `connection` if not null, else on fresh sessions of `pool`; again while the transaction is in progress or
+// nobody answers. No try begins after `patience`; the last may take one wait for a place in the pool, one connect, and
+// a statement's time if that succeeds. Never throws.
+Outcome AskOutcome(ConnectionPool& pool, Connection* connection, const CommitToken& token, const Mutation& mutation,
+                   absl::Duration patience);
 
 }  // namespace latchkey::storage::postgres

@@ -5,8 +5,9 @@
 
 namespace latchkey::storage::postgres {
 
-// In the open READ COMMITTED transaction of `connection`: takes the plan's row locks in the contract's order, then
-// reads, with statements issued after the last of them, what `decide` is shown. Throws.
-LockedState LockAndRead(Connection& connection, const LockPlan& plan);
+// Begins a READ COMMITTED transaction, takes the plan's row locks in the contract's order, then reads, with statements
+// after the last of them, what `decide` is shown. One round trip; one more for the locks of keys, and one for the roles
+// of children. Throws.
+LockedState BeginLockAndRead(Connection& connection, const LockPlan& plan);
 
 }  // namespace latchkey::storage::postgres

@@ -65,7 +65,7 @@ absl::Status PostgresKeyStore::InTransaction(const char* what, absl::FunctionRef
       const SqlFailure failure = postgres::FailureOf(std::current_exception(), lease->open());
       if (!lease->Reset()) lease.Drop();
       const bool broken = !lease->open();
-      if (committing && broken) return errors::OutcomeUnknown();
+      if (committing && (broken || failure.sqlstate == postgres::kCompletionUnknown)) return errors::OutcomeUnknown();
       const bool contended =
           failure.kind == SqlFailure::Kind::kContended || failure.kind == SqlFailure::Kind::kDuplicate;
       if (contended && retries++ < kRetries) continue;

@@ -46,6 +46,8 @@ SqlFailure FailureOf(const std::exception_ptr& exception, bool connection_open) 
     std::rethrow_exception(exception);
   } catch (const pqxx::broken_connection&) {
     failure.kind = Kind::kUnavailable;
+  } catch (const pqxx::statement_completion_unknown&) {  // For pqxx a transaction_rollback too, which it may not be.
+    failure = {Kind::kUnavailable, kCompletionUnknown, ""};
   } catch (const pqxx::transaction_rollback&) {  // Serialisation failures and deadlocks.
     failure = {Kind::kContended, "40001", ""};
   } catch (const Contention&) {

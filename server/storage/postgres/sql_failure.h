@@ -8,6 +8,9 @@
 
 namespace latchkey::storage::postgres {
 
+// SQLSTATE statement_completion_unknown. PostgreSQL itself has no use for it, a pooler or a distributed engine may.
+inline constexpr char kCompletionUnknown[] = "40003";
+
 // What an exception of the database layer means to a caller.
 struct SqlFailure {
   enum class Kind {

@@ -96,7 +96,8 @@ const std::vector<Statement>& Statements() {
        "CASE WHEN $3::boolean THEN (SELECT count(*) FROM keys k WHERE k.organization = $4 AND k.role = 'owner' AND "
        "k.deleted_at = 'infinity' AND k.expires_at = 'infinity' AND k.kid <> ALL($5::text[])) ELSE 0 "
        "END, (SELECT count(*) FROM (SELECT FROM keys k WHERE $6::integer > 0 AND k.organization = $4 AND "
-       "k.deleted_at = 'infinity' LIMIT $6::integer) AS counted), " LATCHKEY_SETTINGS_COLUMNS " FROM settings s"},
+       "k.deleted_at = 'infinity' LIMIT (SELECT CASE WHEN o.max_keys > 0 THEN o.max_keys ELSE $6::integer END "
+       "FROM organizations o WHERE o.id = $4)) AS counted), " LATCHKEY_SETTINGS_COLUMNS " FROM settings s"},
 
       // --- After-images.
       {"insert_key", InsertKey()},
@@ -139,8 +140,18 @@ const std::vector<Statement>& Statements() {
       {"first_system_owner", "INSERT INTO milestones (name) VALUES ('system_owner')"},
 
       // --- The end of a transaction.
-      {"transaction_id", "SELECT pg_current_xact_id(), h.rev, " HISTORY " FROM log_head h"},
-      {"transaction_status", "SELECT pg_xact_status($1::text::xid8)"},
+      // Forgets two for each that it adds; nobody waits for another who is at the same ones.
+      {"insert_token",
+       "WITH old AS MATERIALIZED (SELECT ctid FROM commit_tokens WHERE rev < (SELECT rev - 100000 FROM log_head) "
+       "AND at < clock_timestamp() - interval '1 hour' ORDER BY rev LIMIT 2 FOR UPDATE SKIP LOCKED), "
+       "gone AS (DELETE FROM commit_tokens WHERE ctid = ANY(ARRAY(SELECT ctid FROM old))) "
+       "INSERT INTO commit_tokens (token, rev) SELECT decode($1, 'hex'), h.rev FROM log_head h"},
+      // Rows and token have one writer. The limit keeps it on the log's index: others come in between while the head's
+      // lock is waited for, but not so many.
+      {"token_rows", "SELECT c.rev, c.at, c.body, c.chain, " HISTORY " FROM commit_tokens t CROSS JOIN LATERAL "
+                     "(SELECT l.rev, l.at, l.body, l.chain, l.xmin FROM change_log l WHERE l.rev > t.rev ORDER BY "
+                     "l.rev LIMIT 100000) c "
+                     "WHERE t.token = decode($1, 'hex') AND c.xmin::text = t.xmin::text ORDER BY c.rev"},
 
       // --- Reads.
       {"read_head", "SELECT h.rev, h.chain, clock_timestamp(), " LATCHKEY_SETTINGS_COLUMNS ", " HISTORY

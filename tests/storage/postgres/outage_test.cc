@@ -69,6 +69,23 @@ class PostgresKeyStoreOutage : public ::testing::Test {
     }
   }
 
+  // From now on nobody waits for it. Tried until PostgreSQL takes it, which may be recovering.
+  void WaitForReplicasNoMore() {
+    const auto run = [this](const char* sql) {
+      PGconn* const connection = PQconnectdb(database_.c_str());
+      PGresult* const result = PQexec(connection, sql);
+      const bool done = PQresultStatus(result) == PGRES_COMMAND_OK || PQresultStatus(result) == PGRES_TUPLES_OK;
+      PQclear(result);
+      PQfinish(connection);
+      return done;
+    };
+    for (int i = 0; i < 1000; ++i) {
+      if (run("ALTER SYSTEM RESET synchronous_standby_names") && run("SELECT pg_reload_conf()")) return;
+      absl::SleepFor(absl::Milliseconds(10));
+    }
+    ADD_FAILURE() << "PostgreSQL did not come back";
+  }
+
   // Once PostgreSQL has recovered from a crash of one of its processes.
   void WaitForRecovery() {
     for (int i = 0; i < 1000; ++i) {
@@ -268,13 +285,28 @@ TEST_F(PostgresKeyStoreOutage, ACommitWhoseReplyWasCutIsFoundAgain) {
   std::thread writer([&] { committed = PutKey("k1"); });
   // Committed, not yet acknowledged: now the server process dies, and PostgreSQL recovers.
   kill(WaitingBackend("SyncRep"), SIGKILL);
+  // Whoever asks waits for the replica too.
+  WaitForReplicasNoMore();
   writer.join();
-  WaitForRecovery();
   ASSERT_THAT(committed, IsOk());
   ASSERT_EQ(committed->rows.size(), 1u);
   EXPECT_EQ(committed->history, core::kNoHistory) << "another one may have told";
   EXPECT_EQ(committed->rows[0].rev, 2);
   EXPECT_EQ(committed->rows[0].chain, store_->ReadLog(2, 2).value().rows.at(0).chain);
+  EXPECT_EQ(store_->ReadKey("acme", "k1").value()->revision, 2);
+}
+
+TEST_F(PostgresKeyStoreOutage, ACommitThatIsThereButMayNotBeReplicatedIsInDoubt) {
+  store_ = PostgresKeyStore::Create(
+      {.connection_string = database_, .statement_timeout = absl::Seconds(1), .in_doubt_patience = absl::Seconds(3)});
+  WaitForReplicas();
+  absl::StatusOr<storage::Committed> committed = absl::UnknownError("not run");
+  std::thread writer([&] { committed = PutKey("k1"); });
+  kill(WaitingBackend("SyncRep"), SIGKILL);
+  writer.join();
+  // It is there, and would be lost with this server.
+  EXPECT_THAT(committed, HasReason("OUTCOME_UNKNOWN"));
+  WaitForRecovery();
   EXPECT_EQ(store_->ReadKey("acme", "k1").value()->revision, 2);
 }
 

@@ -102,8 +102,8 @@ TEST(AskOutcome, AServerThatNeverAnswersHoldsItForItsPatienceAndOneConnect) {
                                          {.connect_timeout = absl::Seconds(2), .statement_timeout = absl::Seconds(1)},
                                          1, absl::Milliseconds(100));
   const absl::Time before = absl::Now();
-  const storage::postgres::Outcome outcome =
-      storage::postgres::AskOutcome(pool, nullptr, {.id = "1", .head_before = 0}, {}, absl::Milliseconds(500));
+  const storage::postgres::Outcome outcome = storage::postgres::AskOutcome(
+      pool, nullptr, storage::postgres::CommitToken::Random(), {}, absl::Milliseconds(500));
   EXPECT_EQ(outcome.kind, storage::postgres::Outcome::kUnknown);
   EXPECT_LT(absl::Now() - before, absl::Seconds(4));
   close(listener);

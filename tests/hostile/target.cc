@@ -19,7 +19,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr auto kPause = std::chrono::milliseconds(5);
 constexpr int kCallsAStream = 20;
-constexpr int64_t kMostGrowthKib = 64 << 10;
 
 double MillisecondsSince(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
@@ -146,7 +145,7 @@ void ExpectUnharmed(const std::string& name, Target& target, const Target::Attac
   EXPECT_EQ(under.failed, 0) << under.failure;
   EXPECT_LE(under.p99_ms, std::max(tolerance.p99_ms, 3 * quiet.p99_ms));
   EXPECT_LE(under.slowest_open_ms, std::max(tolerance.slowest_open_ms, 3 * quiet.slowest_open_ms));
-  EXPECT_LE(under.rss_kib - quiet.rss_kib, kMostGrowthKib);
+  EXPECT_LE(under.rss_kib - quiet.rss_kib, tolerance.growth_kib);
   EXPECT_LE(under.threads, quiet.threads + 8);
 }
 

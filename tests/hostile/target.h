@@ -70,16 +70,18 @@ struct Comparison {
 };
 Comparison Measure(const std::string& name, Target& target, const Target::Attack& attack);
 
-// What good callers may notice.
+// What good callers may notice, unless three times the quiet figure is more. Wide, because one attack may share two
+// slow cores with its victims; the table has the figures, which are far below on an idle machine.
 struct Tolerance {
-  double p99_ms = 10;            // Or three times the quiet one: two cores also run the attacker.
-  double slowest_open_ms = 100;  // Likewise.
+  double p99_ms = 100;
+  double slowest_open_ms = 500;
+  int64_t growth_kib = 64 << 10;  // Of RSS, whatever the quiet figure is.
 };
 // Connections are accepted in the order in which they come, and each may send as much as is read at once before anybody
 // counts it: whoever opens one meanwhile waits behind those of the attacker.
-inline constexpr Tolerance kManyConnections = {.p99_ms = 100, .slowest_open_ms = 1500};
+inline constexpr Tolerance kManyConnections = {.p99_ms = 500, .slowest_open_ms = 5000, .growth_kib = 128 << 10};
 
-// The same, and expects that good callers notice little: no failure, the tolerance, RSS at most 64 MiB above.
+// The same, and expects that good callers notice little: no failure, the tolerance.
 void ExpectUnharmed(const std::string& name, Target& target, const Target::Attack& attack,
                     const Tolerance& tolerance = {});
 

@@ -100,7 +100,9 @@ void ListenerWatchdog::Dial() {
     if (options_.alive) options_.alive();
     return;
   }
-  if (++missed_ == options_.misses) options_.deaf();
+  const uint64_t progress = options_.progress ? options_.progress() : progress_;
+  missed_ += progress == std::exchange(progress_, progress) ? 4 : 1;
+  if (missed_ >= 4 * options_.misses) options_.deaf();
 }
 
 absl::Duration SystemdWatchdogInterval() {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -16,9 +17,11 @@ class ListenerWatchdog {
     std::string address;  // HOST:PORT or unix:PATH, as bound.
     absl::Duration every = absl::Seconds(5);
     absl::Duration patience = absl::Seconds(5);  // Of one dial.
-    int misses = 3;                              // In a row, until deaf() is called.
-    std::function<void()> alive;                 // After each answer.
-    std::function<void()> deaf;                  // Once.
+    int misses = 3;  // In a row, until deaf() is called; four times as many while `progress` goes on.
+    // Grows while connections are accepted: then a dial without an answer may only wait behind many others.
+    std::function<uint64_t()> progress;
+    std::function<void()> alive;  // After each answer.
+    std::function<void()> deaf;   // Once.
   };
 
   explicit ListenerWatchdog(Options options);
@@ -31,7 +34,8 @@ class ListenerWatchdog {
   void Dial();
 
   const Options options_;
-  int missed_ = 0;
+  int missed_ = 0;  // In quarters.
+  uint64_t progress_ = 0;
   base::Periodic dials_;
 };
 

@@ -203,11 +203,13 @@ void Server::StartWatchdog(double seconds) {
   watchdog_ = std::make_unique<ListenerWatchdog>(ListenerWatchdog::Options{
       .address = address_,
       .every = std::min(absl::Seconds(seconds), SystemdWatchdogInterval()),
+      .progress = [this] { return rpc_->accept_turns(); },
       .alive = NotifySystemdAlive,
-      .deaf = [] {
-        // Nothing is drained: what would be waited for may be what hangs.
-        std::_Exit(Report({kExitSoftware, "the own listener does not answer; exiting, to be started again"}));
-      }});
+      .deaf =
+          [] {
+            // Nothing is drained: what would be waited for may be what hangs.
+            std::_Exit(Report({kExitSoftware, "the own listener does not answer; exiting, to be started again"}));
+          }});
 }
 
 Server::~Server() { Drain(absl::ZeroDuration()); }

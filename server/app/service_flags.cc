@@ -69,9 +69,10 @@ void AddServiceFlags(CLI::App& command, ServiceOptions& options) {
       ->envname("LATCHKEYD_ACCEPT")
       ->capture_default_str();
   command
-      .add_option("--watchdog-seconds", options.watchdog_seconds,
-                  "how often the server dials its own listener; after three dials without an answer it exits with 70. "
-                  "0 = never. systemd's WatchdogSec= is served by the same dials")
+      .add_option(
+          "--watchdog-seconds", options.watchdog_seconds,
+          "how often the server dials its own listener; after three dials without an answer (twelve while it "
+          "accepts connections) it exits with 70. 0 = never. systemd's WatchdogSec= is served by the same dials")
       ->check(CLI::Range(0.0, 3600.0))
       ->envname("LATCHKEYD_WATCHDOG_SECONDS")
       ->capture_default_str();

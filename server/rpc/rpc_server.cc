@@ -201,6 +201,8 @@ absl::StatusOr<int> RpcServer::Start() {
   return port;
 }
 
+uint64_t RpcServer::accept_turns() const { return running_->acceptor == nullptr ? 0 : running_->acceptor->turns(); }
+
 void RpcServer::Drain(absl::Duration grace) {
   if (running_ == nullptr) return;
   domain_.serving.StartDraining();

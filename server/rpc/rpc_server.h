@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -74,6 +75,9 @@ class RpcServer {
   // Listens and serves; returns the bound port. FAILED_PRECONDITION with one clear line if the address can't be bound.
   // Once.
   absl::StatusOr<int> Start();
+
+  // Grows while connections are accepted; always 0 with library_accept. After Start, until Drain.
+  uint64_t accept_turns() const;
 
   // Tells health watchers NOT_SERVING and Watch clients Drain, refuses new calls, lets those in flight end within
   // `grace`, cancels the rest and joins. Blocks. Idempotent; not thread-safe.

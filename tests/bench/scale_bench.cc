@@ -351,7 +351,7 @@ class Bench {
     for (int round = 0; round < options_.rounds; ++round) {
       const int64_t began = NowNanoseconds();
       sql.CopyOut(
-          "COPY (SELECT k.kid, s.version, s.expires_at, p.ring_id, p.digest, k.organization, k.display_name, "
+          "COPY (SELECT k.kid, s.version, s.expires_at, p.generation, p.digest, k.organization, k.display_name, "
           "k.role, "
           "k.owner, k.labels, k.allowed_cidrs, k.expires_at, k.purge_at, k.deleted_at FROM keys k LEFT JOIN "
           "secret_versions s ON s.kid = k.kid LEFT JOIN proofs p ON p.kid = s.kid AND p.version = s.version) TO "

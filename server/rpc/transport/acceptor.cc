@@ -205,6 +205,7 @@ void Acceptor::Work() {
       const absl::Duration left = std::max(rested - base::SystemClock().BootNow(), absl::ZeroDuration());
       patience = static_cast<int>(absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1))));
     }
+    turns_.fetch_add(1, std::memory_order_relaxed);
     const int count = epoll_wait(events_, events.data(), static_cast<int>(events.size()), patience);
     if (!resting.empty() && base::SystemClock().BootNow() >= rested) {
       for (const size_t i : std::exchange(resting, {})) Watch(listeners_[i], EPOLLIN, kListenerBit | i);
@@ -257,20 +258,24 @@ absl::Duration Acceptor::AcceptAll(int listener) {
 }
 
 bool Acceptor::Settle() {
+  const base::BootTime now = base::SystemClock().BootNow();
+  if (now - accepted_at_ >= limits_.longest_pause) return true;
   if (connections_.ending_calls() > limits_.ending_calls) return false;
   if (fresh_.size() < std::min(limits_.unread, limits_.fresh)) return true;
   size_t with_bytes = 0;
-  const base::BootTime now = base::SystemClock().BootNow();
   fresh_.remove_if([&](const Fresh& one) {
     const auto found = accepted_.find(one.serial);
     if (found == accepted_.end() || found->second.connection->proven()) return true;
+    const absl::Duration age = now - one.since;
     int bytes = 0;
-    if (ioctl(found->second.connection->descriptor(), FIONREAD, &bytes) != 0) return true;
+    if (age >= limits_.longest_pause || ioctl(found->second.connection->descriptor(), FIONREAD, &bytes) != 0) {
+      return true;
+    }
     if (bytes > 0) {
       ++with_bytes;
       return false;
     }
-    return now - one.since >= kFirstBytes;
+    return age >= kFirstBytes;
   });
   return with_bytes < limits_.unread && fresh_.size() < limits_.fresh;
 }
@@ -297,7 +302,10 @@ void Acceptor::Take(int listener, int descriptor, const sockaddr_storage& peer) 
   Accepted entry{connections_.Add(name, own), from.address, unproven_.end()};
   const uint64_t serial = entry.connection->serial();
   if (!is_unix) entry.unproven = unproven_.insert(unproven_.end(), serial);
-  fresh_.push_back({serial, base::SystemClock().BootNow()});
+  accepted_at_ = base::SystemClock().BootNow();
+  fresh_.push_back({serial, accepted_at_});
+  // It is looked through only when it is full.
+  if (fresh_.size() > 4 * limits_.fresh) fresh_.pop_front();
   ++by_address_[from.address];
   accepted_.emplace(serial, std::move(entry));
   Watch(own, 0, serial);  // That both directions are shut is told unasked.
@@ -314,8 +322,21 @@ bool Acceptor::MakeRoom(const std::string& address, bool is_unix) {
     LogRefusal("too many connections");
     return false;
   }
+  if (!is_unix && unproven_.size() >= limits_.unproven) ForgetProven();
   if (!is_unix && unproven_.size() >= limits_.unproven) CloseOldestUnproven("");
   return true;
+}
+
+void Acceptor::ForgetProven() {
+  for (auto next = unproven_.begin(); next != unproven_.end();) {
+    Accepted& one = accepted_.find(*next)->second;
+    if (!one.connection->proven()) {
+      ++next;
+      continue;
+    }
+    one.unproven = unproven_.end();
+    next = unproven_.erase(next);
+  }
 }
 
 bool Acceptor::CloseOldestUnproven(const std::string& address) {

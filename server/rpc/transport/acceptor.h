@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -39,6 +40,9 @@ class Acceptor {
     size_t fresh = 16;
     // Connections::ending_calls above which nobody is accepted.
     size_t ending_calls = 512;
+    // One is accepted all the same if none was for so long: whoever keeps bytes unread, or calls from ending, slows
+    // accepting down and does not stop it. After as long a connection's first bytes are waited for no longer.
+    absl::Duration longest_pause = absl::Milliseconds(20);
   };
   // Takes a connected, non-blocking socket over; called on the acceptor's thread.
   using HandOver = std::function<void(int listening_descriptor, int descriptor)>;
@@ -53,6 +57,8 @@ class Acceptor {
 
   // 0 for a Unix socket.
   int port() const { return port_; }
+  // Grows while it works. Thread-safe.
+  uint64_t turns() const { return turns_.load(std::memory_order_relaxed); }
   // Begins to accept. Once.
   void Start(HandOver hand_over);
   // Closes the listening sockets and joins; connections stay open. Idempotent; not thread-safe.
@@ -84,6 +90,7 @@ class Acceptor {
   void Take(int listener, int descriptor, const sockaddr_storage& peer);
   // Whether one more may come from `address`; may close another to make room.
   bool MakeRoom(const std::string& address, bool is_unix);
+  void ForgetProven();
   // Of those from `address`; "" = of all. False if there is none.
   bool CloseOldestUnproven(const std::string& address);
   void Forget(uint64_t serial);
@@ -103,8 +110,10 @@ class Acceptor {
   absl::flat_hash_map<std::string, size_t> by_address_;
   std::list<uint64_t> unproven_;  // The oldest first; some may be proven meanwhile.
   std::list<Fresh> fresh_;
+  base::BootTime accepted_at_;  // The last one.
   uint64_t unix_names_ = 0;
   base::LineLimit refusals_{1, 5};
+  std::atomic<uint64_t> turns_ = 0;
   std::thread thread_;
 };
 

@@ -67,6 +67,7 @@ absl::Status CallCharge::AddUnsent(size_t bytes) {
 }
 
 CallCharge::Answer CallCharge::Finish(size_t bytes) {
+  if (connection_->is_shut()) return Answer::kReset;
   anonymous_.GiveBack({anonymous_.held().places, 0});
   // Until now a call of a known caller was not charged for itself: there may be as many as there are connections for.
   const size_t call = anonymous_.held().bytes > 0 ? 0 : kCallBytes;

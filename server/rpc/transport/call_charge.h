@@ -60,8 +60,11 @@ class CallCharge {
   // The call has begun. `places`: of its class, 1 for what may stay open. WORKERS_BUSY if its connection holds too
   // much; if that is too many calls, the connection is shut as well.
   absl::Status Begin(size_t places);
-  // What it waits for has come, and others bound what is done with it.
-  void StartWork() { anonymous_.Release(); }
+  // What it waits for has come, and others bound what is done with it. `call` is no longer the connection's to end.
+  void StartWork(const OpenCall& call) {
+    anonymous_.Release();
+    connection_->RemoveCall(call);
+  }
   // Its caller is known: from now on what it holds is that key's.
   void SetCaller(const std::string& organization, const std::string& kid);
   // Bytes that the peer has to take. WORKERS_BUSY if it, or its caller, has too many.

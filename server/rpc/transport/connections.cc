@@ -4,8 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
+#include "server/base/clock.h"
 #include "server/base/log.h"
 
 namespace latchkey::rpc {
@@ -93,9 +95,10 @@ std::shared_ptr<Connection> Connections::LargestHolder(AnonymousClass of, const 
                                                        bool* fits) {
   const std::lock_guard lock(mutex_);
   std::shared_ptr<Connection> largest;
-  Amount most = connection.account(of)->held();
-  most.bytes += amount.bytes;
-  most.places += amount.places;
+  Amount own = connection.account(of)->held();
+  own.bytes += amount.bytes;
+  own.places += amount.places;
+  Amount most = connection.proven() ? Amount{} : own;
   Amount alive = amount;
   for (const auto& [name, weak] : by_name_) {
     std::shared_ptr<Connection> one = weak.lock();
@@ -103,9 +106,18 @@ std::shared_ptr<Connection> Connections::LargestHolder(AnonymousClass of, const 
     const Amount held = one->account(of)->held();
     alive.bytes += held.bytes;
     alive.places += held.places;
-    if (!IsMore(held, most)) continue;
+    if (one->proven() || one.get() == &connection || !IsMore(held, most)) continue;
     most = held;
     largest = std::move(one);
+  }
+  if (largest == nullptr && connection.proven()) {
+    most = own;
+    for (const auto& [name, weak] : by_name_) {
+      std::shared_ptr<Connection> one = weak.lock();
+      if (one == nullptr || one->is_shut() || !IsMore(one->account(of)->held(), most)) continue;
+      most = one->account(of)->held();
+      largest = std::move(one);
+    }
   }
   const Amount limit = process_[static_cast<size_t>(of)]->limit();
   *fits = alive.places <= limit.places && alive.bytes <= limit.bytes;
@@ -121,8 +133,12 @@ absl::StatusOr<Charge> Connections::Take(AnonymousClass of, const std::shared_pt
   const std::shared_ptr<Connection> largest = LargestHolder(of, *connection, amount, &fits);
   if (largest == nullptr && !fits) return taken;
   if (largest != nullptr && largest->Shut()) {
-    log::Info("connection closed: it held more than others without authentication",
-              {{"connection", largest->serial()}, {"bytes", largest->account(of)->held().bytes}});
+    if (const std::optional<int64_t> left_out = shuts_.Take(base::SystemClock().BootNow())) {
+      log::Info("connection closed: it held more than others without authentication",
+                {{"connection", largest->serial()},
+                 {"bytes", largest->account(of)->held().bytes},
+                 {"left_out_before", *left_out}});
+    }
   }
   return Charge::TakeBeyondLimit(account, amount);
 }

@@ -13,6 +13,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
+#include "server/base/line_limit.h"
 #include "server/rpc/transport/charge.h"
 
 namespace latchkey::rpc {
@@ -106,7 +107,8 @@ class Connections {
   // Something that a peer holds without having authenticated. WORKERS_BUSY if the connection holds as much as it may.
   // If it does not, and the process is full, then the connection that holds most of this class is shut to make room;
   // WORKERS_BUSY if none holds more than `connection` would. So one peer alone can't keep the others out, and peers
-  // that share an address (a proxy's) are not taken for one.
+  // that share an address (a proxy's) are not taken for one. One on which a caller has authenticated is not shut for
+  // one on which none has, and gets the room of any such.
   absl::StatusOr<Charge> Take(AnonymousClass of, const std::shared_ptr<Connection>& connection, Amount amount);
 
  private:
@@ -122,6 +124,7 @@ class Connections {
   uint64_t last_serial_ = 0;
   absl::flat_hash_map<std::string, std::weak_ptr<Connection>> by_name_;
   size_t tidy_at_ = 1024;  // Entries.
+  base::LineLimit shuts_{1, 5};
 };
 
 }  // namespace latchkey::rpc

@@ -23,10 +23,6 @@ void MustChangeOne(const pqxx::result& result) {
   if (result.affected_rows() != 1) throw Contention();
 }
 
-void MustHaveTheVersion(const pqxx::result& result) {
-  if (result.affected_rows() != 1) throw std::logic_error("a new secret whose version the key does not have");
-}
-
 void WriteVersions(Batch& batch, const keys::KeyRecord& key) {
   std::vector<std::string> ids;
   for (const keys::SecretVersion& version : key.versions) {
@@ -37,15 +33,18 @@ void WriteVersions(Batch& batch, const keys::KeyRecord& key) {
   batch.Add("drop_versions", {key.kid, ArrayText(ids)});
 }
 
-// A proof of the secret that the version had before must not outlive it.
-void WriteProof(Batch& batch, const std::string& kid, const keys::NewSecret& secret) {
+// With parameters of their own: the text of a statement that fails is in PostgreSQL's log.
+void WriteSecret(Connection& connection, const std::string& kid, const keys::NewSecret& secret) {
+  if (connection.Run("put_hash", kid, secret.version, Text(secret.hash), Text(secret.pepper_id)).affected_rows() != 1) {
+    throw std::logic_error("a new secret whose version the key does not have");
+  }
+  // A proof of the secret that the version had before must not outlive it.
   if (!secret.proof) {
-    batch.Add("drop_proof", {kid, absl::StrCat(secret.version)});
+    connection.Run("drop_proof", kid, secret.version);
     return;
   }
   const std::string_view digest(secret.proof.digest.data(), secret.proof.digest.size());
-  batch.Add("put_proof",
-            {kid, absl::StrCat(secret.version), Text(std::string(1, secret.proof.ring_id)), HexText(digest)});
+  connection.Run("put_proof", kid, secret.version, Text(std::string(1, secret.proof.ring_id)), HexText(digest));
 }
 
 // Appends the value of each field that it visits, as statements.cc numbers the columns.
@@ -67,15 +66,11 @@ struct ColumnWriter {
   void Put(const std::vector<keys::SecretVersion>&) const {}
 };
 
-void WriteKey(Batch& batch, const keys::KeyRecord& key, const std::optional<keys::NewSecret>& secret, bool known) {
+void WriteKey(Batch& batch, const keys::KeyRecord& key, bool known) {
   std::vector<std::string> values;
   keys::VisitFields(key, ColumnWriter{values});
   batch.Add(known ? "update_key" : "insert_key", values, MustChangeOne);
   WriteVersions(batch, key);
-  if (!secret.has_value()) return;
-  batch.Add("put_hash", {key.kid, absl::StrCat(secret->version), Text(secret->hash), Text(secret->pepper_id)},
-            MustHaveTheVersion);
-  WriteProof(batch, key.kid, *secret);
 }
 
 void WriteOrganization(Batch& batch, const keys::OrganizationRecord& organization, bool known) {
@@ -129,7 +124,7 @@ void WriteAfterImages(Connection& connection, const LockPlan& plan, const Locked
   for (const keys::Change& change : mutation.changes) {
     if (change.key.has_value()) {
       const bool known = !known_keys.insert(change.key->kid).second;
-      WriteKey(batch, *change.key, change.new_secret, known);
+      WriteKey(batch, *change.key, known);
       if (!owner_ever && IsSystemOwner(*change.key)) {
         // Not ON CONFLICT: of two first owners one must look again and see that it is the second.
         batch.Add("first_system_owner", {});
@@ -147,6 +142,11 @@ void WriteAfterImages(Connection& connection, const LockPlan& plan, const Locked
     }
   }
   batch.Run();
+  for (const keys::Change& change : mutation.changes) {
+    if (change.key.has_value() && change.new_secret.has_value()) {
+      WriteSecret(connection, change.key->kid, *change.new_secret);
+    }
+  }
 }
 
 std::string AppendCall(const Connection& connection, const Mutation& mutation) {

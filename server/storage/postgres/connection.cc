@@ -127,9 +127,10 @@ std::vector<pqxx::result> Connection::ExecAll(const std::vector<std::string>& st
 }
 
 std::string Connection::Execute(const char* statement, const std::vector<std::string>& arguments) {
-  if (prepared_.insert(statement).second) {
+  if (!prepared_.contains(statement)) {
     const Watchdog::Watch watch(dog_, socket_.get());
     connection_->prepare_now(statement);
+    prepared_.insert(statement);
   }
   const std::string values = absl::StrJoin(
       arguments, ", ", [this](std::string* out, const std::string& value) { absl::StrAppend(out, Quote(value)); });

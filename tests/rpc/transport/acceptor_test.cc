@@ -176,7 +176,8 @@ TEST(Acceptor, NoMoreAreHandedOverWhileTheBytesOfOthersAreNotRead) {
   Connections connections{ConnectionLimits()};
   Served served;
   const auto acceptor =
-      Listen({.connections = 100, .per_address = 100, .unproven = 100, .unread = 2}, connections, served);
+      Listen({.connections = 100, .per_address = 100, .unproven = 100, .unread = 2, .longest_pause = absl::Seconds(30)},
+             connections, served);
   const Dialled first(acceptor->port());
   first.Send("1");
   const Dialled second(acceptor->port());
@@ -191,6 +192,52 @@ TEST(Acceptor, NoMoreAreHandedOverWhileTheBytesOfOthersAreNotRead) {
   const Dialled fourth(acceptor->port());
   const Dialled fifth(acceptor->port());
   served.Await(4);
+}
+
+TEST(Acceptor, WhoeverKeepsBytesUnreadOnlySlowsItDown) {
+  Connections connections{ConnectionLimits()};
+  Served served;
+  const auto acceptor =
+      Listen({.connections = 100, .per_address = 100, .unproven = 100, .unread = 1}, connections, served);
+  std::vector<std::unique_ptr<Dialled>> dialled;
+  for (int i = 0; i < 10; ++i) {
+    dialled.push_back(std::make_unique<Dialled>(acceptor->port()));
+    dialled.back()->Send("x");
+  }
+  served.Await(9);
+}
+
+TEST(Acceptor, CallsThatDoNotEndOnlySlowItDown) {
+  Connections connections{ConnectionLimits()};
+  Served served;
+  class Endless final : public OpenCall {
+    std::function<void()> Canceller() const override {
+      return [] {};
+    }
+  };
+  const Endless call;
+  const std::shared_ptr<Connection> shut = connections.Add("shut", open("/dev/null", O_RDONLY | O_CLOEXEC));
+  shut->AddCall(call);
+  shut->Shut();
+  const auto acceptor = Listen({.ending_calls = 0}, connections, served);
+  const Dialled first(acceptor->port());
+  const Dialled second(acceptor->port());
+  const Dialled third(acceptor->port());
+  served.Await(2);
+  shut->RemoveCall(call);
+}
+
+TEST(Acceptor, ThoseThatAreProvenByNowMakeRoomWithoutAnEnd) {
+  Connections connections{ConnectionLimits()};
+  Served served;
+  const auto acceptor = Listen({.connections = 100, .per_address = 100, .unproven = 2}, connections, served);
+  const Dialled waiting(acceptor->port());
+  const Dialled proven(acceptor->port());
+  served.Await(1);
+  connections.Of(proven.name())->NoteProven();
+  const Dialled next(acceptor->port());
+  served.Await(2);
+  EXPECT_TRUE(waiting.is_open());
 }
 
 TEST(Acceptor, WhenAllAreProvenANewOneIsRefused) {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -33,6 +34,13 @@ class CallChargeTest : public ::testing::Test {
     return admission_.UnsentOf(organization, kid)->held().bytes;
   }
 
+  class Endless final : public OpenCall {
+    std::function<void()> Canceller() const override {
+      return [] {};
+    }
+  };
+
+  const Endless call_;
   Admission admission_{SmallLimits()};
   const std::shared_ptr<Connection> connection_ =
       admission_.connections().Add("peer", open("/dev/null", O_RDONLY | O_CLOEXEC));
@@ -102,7 +110,7 @@ TEST_F(CallChargeTest, AnswerThatIsTooMuchBecomesBusyAndThenNone) {
   const auto answered = [&](const char* kid) {
     auto call = NewCall();
     EXPECT_TRUE(call->Begin(0).ok());
-    call->StartWork();
+    call->StartWork(call_);
     EXPECT_EQ(unproven().bytes, 0u);
     call->SetCaller("acme", kid);
     return call;

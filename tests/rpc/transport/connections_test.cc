@@ -132,6 +132,22 @@ TEST(Connections, WithoutADescriptorItsCallsAreCancelledAndItGoesOn) {
   EXPECT_EQ(connections.ending_calls(), 0u);
 }
 
+TEST(Connections, OneThatIsProvenIsNotShutForOneThatIsNotAndGetsItsRoom) {
+  Connections connections(SmallLimits());
+  Peer good(connections, "good");
+  Peer one(connections, "one");
+  Peer other(connections, "other");
+  good.connection->NoteProven();
+  EXPECT_EQ(good.Take(connections, 5), 5);
+  EXPECT_EQ(one.Take(connections, 3), 3);
+  EXPECT_EQ(other.Take(connections, 3), 2) << "the class is full, and nobody else holds more";
+  EXPECT_FALSE(good.sees_the_end());
+  EXPECT_FALSE(one.sees_the_end());
+  EXPECT_EQ(good.Take(connections, 1), 1);
+  EXPECT_TRUE(one.sees_the_end());
+  EXPECT_FALSE(other.sees_the_end());
+}
+
 TEST(Connections, AmongEqualsTheNewcomerIsRefused) {
   Connections connections(SmallLimits());
   Peer one(connections, "one");

@@ -63,6 +63,7 @@ class GrpcContext : public Call, private OpenCall {
   grpc::CallbackServerContext& context() { return context_; }
   const GrpcCallDependencies& dependencies() const { return dependencies_; }
   CallCharge& charge() { return charge_; }
+  void StartWork() { charge_.StartWork(*this); }
 
  private:
   std::function<void()> Canceller() const override;

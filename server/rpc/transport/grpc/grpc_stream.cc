@@ -38,6 +38,7 @@ void GrpcStream::RefuseWith(const google::rpc::Status& status) {
 void GrpcStream::SetCaller(const std::string& organization, const std::string& kid) {
   const std::lock_guard lock(mutex_);
   charge().SetCaller(organization, kid);
+  StartWork();
 }
 
 void GrpcStream::Read() {
@@ -124,9 +125,9 @@ void GrpcStream::OnWriteDone(bool ok) {
   writing_ = false;
   outgoing_.Clear();
   charge().NoteSent(writing_bytes_);
+  if (!cancelled_) unsent_bytes_ -= writing_bytes_;
   if (!ok) NoteCancelledLocked();
   if (!cancelled_) {
-    unsent_bytes_ -= writing_bytes_;
     if (queue_.empty()) {
       written_due_ = !finish_.has_value();
     } else {
@@ -148,6 +149,8 @@ void GrpcStream::OnCancel() {
 void GrpcStream::OnDone() {
   // Every reaction has returned, and hooks run within reactions.
   if (handler_ != nullptr) handler_->OnEnd();
+  // Whoever finished it may still be in there: it holds the lock until it has let go of it all.
+  { const std::lock_guard lock(mutex_); }
   delete this;
 }
 

@@ -54,7 +54,7 @@ void GrpcUnaryCall::OnReadDone(bool ok) {
     Finish(unimplemented, "");
     return;
   }
-  charge().StartWork();
+  StartWork();
   std::string request = TakeBytes(message_);
   entry_.unary(std::make_unique<Handle>(*this), std::move(request));
 }

@@ -40,7 +40,7 @@ class CallChargeTest : public ::testing::Test {
     }
   };
 
-  const Endless call_;
+  const Endless call_{};
   Admission admission_{SmallLimits()};
   const std::shared_ptr<Connection> connection_ =
       admission_.connections().Add("peer", open("/dev/null", O_RDONLY | O_CLOEXEC));
